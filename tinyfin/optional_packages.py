@@ -29,6 +29,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "onnx": ("onnx",),
     "skops": ("skops",),
     "captures": ("iso8583",),
+    "serve": ("prometheus_client", "starlette", "uvicorn"),
 }
 """Modules that come with each extra of the package."""
 

@@ -127,7 +127,9 @@ def test_a_feature_store_can_hold_the_table(tmp_path: Path) -> None:
     assert {str(table[name].dtype) for name in ("event_timestamp", "created")} == {
         "datetime64[us, UTC]"
     }
-    assert (table["event_timestamp"].astype("int64") // 10**6).tolist() == table["time"].tolist()
+    assert (table["event_timestamp"].astype("int64") // 10**6).tolist() == table["time"].astype(
+        int
+    ).tolist()
     later = (table["created"] - table["event_timestamp"]).dt.microseconds
     assert later.tolist()[-3:] == [0, 1, 2]
     cards = table[table["token"] != ""]

@@ -22,7 +22,7 @@ from tinyfin.data.transactions import NO_RESULT, RESULTS, Transactions
 from tinyfin.errors import InputError
 from tinyfin.features.compiler import compile_program
 from tinyfin.schema import HOST_FIELDS, PAYMENT
-from tinyfin.serving import host_context
+from tinyfin.serving import host_context, host_snapshot
 from tinyfin.serving.host_context import Events, Notice, Outcome, Request, shard_of
 from tinyfin.training import host_fields
 from tinyfin.training.host_fields import host_columns
@@ -304,13 +304,46 @@ def mixed(x: int) -> int:
     return x ^ x >> 31
 
 
-def test_a_smaller_context_keeps_the_newest(tmp_path: Path) -> None:
-    filled(6, 6).snapshot(tmp_path / "six", sequence=17)
-    small = HostContext(2)
-    assert small.restore(tmp_path / "six") == 17
-    assert (len(small), small.evicted) == (2, 4)
-    counts = [small.fields(token, START + 9)["host_card_count_1d"] for token in range(1, 7)]
-    assert counts == [0, 0, 0, 0, 1, 1]
+def test_a_smaller_context_is_told(tmp_path: Path) -> None:
+    filled(6, 6).snapshot(tmp_path / "six")
+    with pytest.raises(InputError, match="holds 6 cards, and there is space for 2"):
+        HostContext(2).restore(tmp_path / "six")
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32), before=st.integers(0, 200), steps=st.integers(0, 30))
+def test_a_snapshot_in_steps_and_the_events_behind_it_are_the_state(
+    seed: int, before: int, steps: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Events come between the steps; whoever restores repeats them from the first step on."""
+    tx, folder = example(), tmp_path_factory.mktemp("steps")
+    events = [event for _, _, event in stream_of(tx)]
+    context, rng = HostContext(8), random.Random(seed)
+    for event in events[:before]:
+        context.update(event)
+    first, done = context.next, before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(host_snapshot, "CARDS", 1)
+        for _ in context.snapshot_in_steps(folder / "fuzzy", lambda: None):
+            for _ in range(rng.randrange(steps + 1)):
+                if done < len(events):
+                    context.update(events[done])
+                    done += 1
+    restored = HostContext(8)
+    assert restored.restore(folder / "fuzzy") == first == before + 1
+    for number, event in enumerate(events[before:done], first):
+        restored.update_all(Events.of([event]), number)
+    context.snapshot(folder / "one")
+    restored.snapshot(folder / "other")
+    assert images(folder / "one") == images(folder / "other")
+    assert restored.next == context.next
+
+
+def images(path: Path) -> set[bytes]:
+    """Those of the cards of a snapshot."""
+    data = path.read_bytes()
+    size = struct.unpack_from("<I", data, 28)[0]
+    return {data[at : at + size] for at in range(64, len(data) - 4, size)}
 
 
 def test_damaged_and_foreign_snapshots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +375,7 @@ def test_damaged_and_foreign_snapshots(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match=f"{context.program_id.hex()}, and this .*start without"):
         other.restore(path)
     assert context.fields(1, START + 5) == before
-    assert context.restore(path) == 0
+    assert context.restore(path) == 5
 
 
 def _other_program() -> bytes:
@@ -359,7 +392,7 @@ def test_a_hostile_snapshot_is_refused(tmp_path: Path) -> None:
     good = path.read_bytes()
     size = struct.unpack_from("<I", good, 28)[0]
     refused = 0
-    for at in range(64 + 8, 64 + size - 4, 4):
+    for at in range(64 + 16, 64 + size - 4, 4):
         body = bytearray(good[:-4])
         body[at : at + 4] = b"\xff\xff\xff\x7f"
         path.write_bytes(bytes(body) + struct.pack("<I", zlib.crc32(body)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 
@@ -144,11 +144,12 @@ class CardGuard:
 
     That is when more than half of the values that have a card number's prefix and length pass Luhn,
     where one of ten would by chance; three of them, or half of all values, are enough. Counts are
-    kept from chunk to chunk, so that a small last chunk is not judged alone.
+    kept from chunk to chunk, so that a small last chunk is not judged alone. Without ``few`` fewer
+    than three are never enough: where values come one by one, the first may be one by chance.
     """
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, file: str, *, few: bool = True) -> None:
+        self.file, self._few = file, few
         self._counts: dict[str, npt.NDArray[np.float64]] = {}
 
     def check_table(self, table: pa.Table) -> None:
@@ -165,16 +166,21 @@ class CardGuard:
         share = min(1.0, _SAMPLE / max(1, len(long)))
         if share < 1:
             long = long.take(np.linspace(0, len(long) - 1, _SAMPLE).astype(np.int64))
+        self.check_words(long.to_pylist(), name, share * len(words))
+
+    def check_words(self, words: Iterable[str], name: str, values: float) -> None:
+        """Look at words, each once, that may be card numbers by their length; ``values``: how many
+        there are, with the shorter ones."""
         likely, found = 0, list[str]()
-        for word in long.to_pylist():
+        for word in words:
             digits = [x for _, _, x in _spelled(word) if _ISSUERS.fullmatch(x)]
             likely += bool(digits)
             if any(map(is_luhn, digits)):
                 found.append(word)
         counts = self._counts.setdefault(name, np.zeros(3))
-        counts += (len(found), likely, share * len(words))
-        cards, likely_ones, values = counts.tolist()
-        enough = cards >= _ENOUGH or 2 * cards > values
+        counts += (len(found), likely, values)
+        cards, likely_ones, all_values = counts.tolist()
+        enough = cards >= _ENOUGH or (self._few and 2 * cards > all_values)
         if not found or not enough or 2 * cards <= likely_ones:
             return
         shape = re.sub(r"[^\W\d_]", "x", re.sub(r"\d", "#", re.sub(r"\s", " ", found[0])))[:40]

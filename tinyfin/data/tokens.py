@@ -18,6 +18,7 @@ from tinyfin.errors import ConfigError
 __all__ = [
     "DEVELOPMENT_KEY",
     "hash_of",
+    "id_of",
     "load_token_key",
     "parse_hashes",
     "parse_ids",
@@ -107,7 +108,7 @@ def parse_ids(array: pa.Array) -> Parsed:
     words = texts(array)
     if pc.all(pc.match_substring_regex(words, r"^(0|[1-9][0-9]{0,17})$")).as_py():
         return integers(words, 0, _U64_MAX, "a transaction id")._replace(broken=inexact_ids(array))
-    return _hashed(array, _id)
+    return _hashed(array, id_of)
 
 
 def _hashed(array: pa.Array, convert: Callable[[str], int]) -> Parsed:
@@ -115,7 +116,8 @@ def _hashed(array: pa.Array, convert: Callable[[str], int]) -> Parsed:
     return Parsed(values, present, inexact_ids(array))
 
 
-def _id(text: str) -> int:
+def id_of(text: str) -> int:
+    """A whole number as it is, of another text the hash: 0..2^64 - 1."""
     if re.fullmatch(r"0|[1-9][0-9]{0,19}", text) and int(text) <= _U64_MAX:
         return int(text)
     return token_of(text, _ID_KEY)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -126,6 +126,8 @@ class HostContext:
         """Of what fields are computed with; a snapshot has it."""
         self._lock = threading.Lock()
         self._states = self._empty()
+        self.next = 1
+        """Number of the next event."""
 
     def _empty(self) -> NativeCards:
         return NativeCards(self._schema, self._program, _AMOUNT, self.cards)
@@ -152,22 +154,25 @@ class HostContext:
         a request that waits for it changes nothing. Raises InputError as :meth:`update_all`."""
         return int(self.update_all(Events.of([event]))[0])
 
-    def update_all(self, events: Events) -> npt.NDArray[np.int32]:
+    def update_all(self, events: Events, number: int | None = None) -> npt.NDArray[np.int32]:
         """Take events in their order. Returns the engine's error code of each, int32[m].
 
-        Raises InputError for token 0, which means no card, and for a card of another shard; nothing
-        has changed then.
+        ``number`` says which ones they are, for whoever repeats those behind a snapshot: what a
+        card's state holds already changes nothing. Raises InputError for token 0, which means no
+        card, and for a card of another shard; nothing has changed then.
         """
         if len({len(column) for column in events}) > 1:
             raise InputError("the columns of Events differ in length; give one value per event")
         if not events.token.all():
             where = int(np.flatnonzero(events.token == 0)[0])
             raise InputError(f"event {where}: token 0 means no card; leave such events out")
-        self._require_own(events.token)
+        self.require_own(events.token)
         error = np.zeros(len(events.token), np.int32)
         columns = [np.ascontiguousarray(column) for column in events]
         with self._lock:
-            self._states.apply(*columns, error)
+            first = self.next if number is None else number
+            self._states.apply(first, *columns, error)
+            self.next = max(self.next, first + len(error))
         return error
 
     def fields(self, token: int, t_s: int) -> dict[str, int | None]:
@@ -188,7 +193,7 @@ class HostContext:
         if tokens.shape != t_s.shape or tokens.ndim != 1:
             raise InputError(f"tokens {tokens.shape} and times {t_s.shape}: give one time per card")
         has_card = tokens != 0
-        self._require_own(tokens[has_card])
+        self.require_own(tokens[has_card])
         features = np.zeros((len(tokens), self._states.feature_count), np.int16)
         with self._lock:
             self._states.look_up(
@@ -205,39 +210,51 @@ class HostContext:
         with self._lock:
             return bool(self._states.forget(int(_column("token", [token], np.uint64)[0])))
 
-    def snapshot(self, path: str | Path, sequence: int = 0) -> None:
-        """Write all cards to a file, at once and whole (docs/formats/host_snapshot.md); updates
-        wait. ``sequence`` is the caller's number for it. Raises InputError."""
-        from tinyfin.serving.host_snapshot import Head, write_snapshot
-
+    def snapshot(self, path: str | Path) -> None:
+        """Write all cards to a file, at once and whole (docs/formats/host_snapshot.md); updates and
+        look-ups wait. Raises InputError."""
         with self._lock:
-            head = Head(
-                self.program_id,
-                self.shard,
-                self.shards,
-                self._states.image_bytes,
-                len(self),
-                sequence,
-            )
-            write_snapshot(path, head, self._states)
+            for _ in self._writing(path, threading.Lock(), lambda: None):
+                pass
+
+    def snapshot_in_steps(self, path: str | Path, settle: Callable[[], None]) -> Iterator[None]:
+        """The same, with updates between the steps: whoever restores it repeats the events that
+        came after this call, by their numbers. ``settle`` is called before the file counts: it
+        brings to the disk the events that the states hold."""
+        return self._writing(path, self._lock, settle)
+
+    def _writing(
+        self, path: str | Path, lock: threading.Lock, settle: Callable[[], None]
+    ) -> Iterator[None]:
+        from tinyfin.serving.host_snapshot import CARDS, Head, write_snapshot
+
+        states, slots = self._states, self._states.slots
+        head = Head(self.program_id, self.shard, self.shards, states.image_bytes, self.next)
+
+        def export(piece: int) -> bytes | None:
+            with lock:
+                start = piece * CARDS
+                return states.export_cards(start, start + CARDS) if start < slots else None
+
+        return write_snapshot(path, head, export, settle)
 
     def restore(self, path: str | Path) -> int:
-        """Put the cards of a snapshot in the place of those here; returns its ``sequence``.
-
-        A smaller context keeps the newest cards, and counts the others as evicted.
+        """Put the cards of a snapshot in the place of those here; returns the number of the first
+        event that they may lack.
 
         Raises InputError for a file that is damaged, of a newer format, of another program or
-        another shard; nothing has changed then.
+        another shard, or has more cards; nothing has changed then.
         """
         from tinyfin.serving.host_snapshot import read_snapshot
 
         states = self._empty()
-        sequence = read_snapshot(path, self.program_id, self.shard, self.shards, states)
+        first = read_snapshot(path, self.program_id, self.shard, self.shards, states, self.cards)
         with self._lock:
-            self._states = states
-        return sequence
+            self._states, self.next = states, first
+        return first
 
-    def _require_own(self, tokens: npt.NDArray[np.uint64]) -> None:
+    def require_own(self, tokens: npt.NDArray[np.uint64]) -> None:
+        """InputError for a card of another shard."""
         if self.shards == 1:
             return
         found = shard_of(tokens, self.shards)

@@ -4,6 +4,8 @@
 // back, a look-up only copies it in.
 #include "native_common.h"
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 extern "C" {
@@ -63,7 +65,8 @@ public:
     size_t count() const { return used_ - free_.size(); }
     size_t evicted() const { return evicted_; }
     size_t card_bytes() const { return stride_; }
-    size_t image_bytes() const { return sizeof(uint64_t) + stride_ - offsetof(Card, last_t); }
+    size_t image_bytes() const { return 2 * sizeof(uint64_t) + stride_ - offsetof(Card, last_t); }
+    uint32_t slots() const { return used_; }
 
     // Features of a transaction of each card at each time. Changes nothing.
     void look_up(Column<uint64_t> token, Column<uint32_t> t, OutMatrix<int16_t> features)
@@ -92,16 +95,21 @@ public:
         }
     }
 
-    // Events in order; `about` is the amount of a request, the result of an outcome, and of a
-    // notice the time of its transaction; `code` is the response, or whether it was fraud. The
-    // engine's error of each.
-    void apply(Column<uint8_t> kinds, Column<uint64_t> token, Column<uint64_t> id,
+    // Events in order, numbered from `first` on; `about` is the amount of a request, the result of
+    // an outcome, and of a notice the time of its transaction; `code` is the response, or whether
+    // it was fraud. The engine's error of each. What a card's state holds already changes nothing.
+    void apply(uint64_t first, Column<uint8_t> kinds, Column<uint64_t> token, Column<uint64_t> id,
                Column<uint32_t> t, Column<int64_t> about, Column<int16_t> code,
                OutColumn<int32_t> error)
     {
         nb::gil_scoped_release release;
         for (size_t i = 0; i < kinds.shape(0); i++) {
             uint32_t at = find(token.data()[i]);
+            if (at != NONE && card(at)->number >= first + i) {
+                error.data()[i] = TFIN_OK;
+                touch(at);
+                continue;
+            }
             load(card(at));
             int rc =
                 event(kinds.data()[i], id.data()[i], t.data()[i], about.data()[i], code.data()[i]);
@@ -111,6 +119,7 @@ public:
                 continue; // nothing is kept of a card that nothing has happened to
             }
             at = at == NONE ? add(token.data()[i]) : touch(at);
+            card(at)->number = first + i;
             store(at);
         }
     }
@@ -127,35 +136,38 @@ public:
         return true;
     }
 
-    // Images of up to `most` cards, the one without an event for the longest first, from `cursor`
-    // on, and the cursor behind them; both are 0 at the ends.
-    nb::tuple export_cards(uint32_t cursor, uint32_t most)
+    // Images of the cards in the slots first..last - 1.
+    nb::bytes export_cards(uint32_t first, uint32_t last)
     {
-        uint32_t at = cursor == 0 ? oldest_ : cursor - 1;
         std::vector<uint8_t> out;
-        out.reserve(image_bytes() * most);
-        for (; most != 0 && at != NONE; most--, at = card(at)->newer) {
-            const Card *c = card(at);
-            append(out, &c->token, sizeof c->token);
-            append(out, &c->last_t, stride_ - offsetof(Card, last_t));
+        {
+            nb::gil_scoped_release release;
+            out.reserve(image_bytes() * (last - first));
+            for (uint32_t at = first; at < last && at < used_; at++) {
+                const Card *c = card(at);
+                if (c->token != 0) {
+                    append(out, &c->token, 2 * sizeof(uint64_t));
+                    append(out, &c->last_t, stride_ - offsetof(Card, last_t));
+                }
+            }
         }
-        return nb::make_tuple(nb::bytes(reinterpret_cast<const char *>(out.data()), out.size()),
-                              at == NONE ? 0 : at + 1);
+        return nb::bytes(reinterpret_cast<const char *>(out.data()), out.size());
     }
 
-    // Adds cards as the newest ones. The engine's error: an image that breaks a rule, or a card
-    // twice, ends it.
+    // Adds cards. The engine's error: an image that breaks a rule, a card twice, or no space for
+    // it, ends it. When all are added, in_order() is due.
     int import_cards(nb::bytes images)
     {
         const char *from = images.c_str();
         for (size_t left = images.size() / image_bytes(); left != 0; left--) {
-            uint64_t token;
-            std::memcpy(&token, from, sizeof token);
-            if (token == 0 || find(token) != NONE) {
+            uint64_t head[2]; // token, number
+            std::memcpy(head, from, sizeof head);
+            if (head[0] == 0 || find(head[0]) != NONE || used_ == capacity_) {
                 return TFIN_E_STATE_DIGEST;
             }
-            Card *c = card(add(token));
-            std::memcpy(&c->last_t, from + sizeof token, stride_ - offsetof(Card, last_t));
+            Card *c = card(add(head[0]));
+            c->number = head[1];
+            std::memcpy(&c->last_t, from + sizeof head, stride_ - offsetof(Card, last_t));
             load(c);
             // what tfin_import_state checks of a state
             uint32_t labels = tfin_u16(engine_.program + PROG_TERMINAL_LABELS);
@@ -167,6 +179,21 @@ public:
             from += image_bytes();
         }
         return TFIN_OK;
+    }
+
+    // After an import: the card with the lowest number is the one without an event for the longest.
+    void in_order()
+    {
+        std::vector<std::pair<uint64_t, uint32_t>> order;
+        order.reserve(used_);
+        for (uint32_t at = 0; at < used_; at++) {
+            order.emplace_back(card(at)->number, at);
+        }
+        std::sort(order.begin(), order.end());
+        oldest_ = newest_ = NONE;
+        for (const auto &[number, at] : order) {
+            link(at);
+        }
     }
 
     nb::dict counters() const
@@ -189,7 +216,8 @@ private:
     // In front of each state, whose head is these two words; the rest of the head is counters.
     struct Card {
         uint64_t token;
-        uint32_t older, newer; // by last event
+        uint64_t number;       // of its last event
+        uint32_t older, newer; // by that number
         uint32_t last_t, sequence;
     };
 
@@ -370,10 +398,12 @@ void bind_cards(nb::module_ &m)
         .def_prop_ro("evicted", &NativeCards::evicted)
         .def_prop_ro("card_bytes", &NativeCards::card_bytes)
         .def_prop_ro("image_bytes", &NativeCards::image_bytes)
+        .def_prop_ro("slots", &NativeCards::slots)
         .def("look_up", &NativeCards::look_up)
         .def("apply", &NativeCards::apply)
         .def("forget", &NativeCards::forget)
         .def("export_cards", &NativeCards::export_cards)
         .def("import_cards", &NativeCards::import_cards)
+        .def("in_order", &NativeCards::in_order)
         .def("counters", &NativeCards::counters);
 }

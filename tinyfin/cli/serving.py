@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the commands that answer over HTTP."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinyfin import optional_packages
+from tinyfin.cli.output import claim, note
+
+if TYPE_CHECKING:
+    from tinyfin.serving.web import Service
+
+__all__ = ["Served", "serving_options"]
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_OPTIONS = (
+    click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at."),
+    click.option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        default=0,
+        help="Port to listen at; a free one, which is printed, if not given.",
+    ),
+    click.option(
+        "--state",
+        "folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Keep what was learned in this folder; nothing outlives the process if not given.",
+    ),
+    click.option(
+        "--sync",
+        is_flag=True,
+        help="Answer when an event is on the disk: it outlives a power cut, too.",
+    ),
+    click.option(
+        "--save-every-s",
+        type=click.FloatRange(1, 86_400),
+        default=300,
+        show_default=True,
+        help="Seconds from one snapshot to the next.",
+    ),
+    click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM): answer by TLS."),
+    click.option("--tls-key", type=_FILE, help="Its private key (PEM)."),
+    click.option(
+        "--tls-client-ca",
+        type=_FILE,
+        help="Answer only clients with a certificate of this authority (PEM).",
+    ),
+    click.option(
+        "--body-bytes",
+        type=click.IntRange(1000, 1 << 30),
+        default=1 << 20,
+        show_default=True,
+        help="Most bytes of a request.",
+    ),
+    click.option(
+        "--batch",
+        type=click.IntRange(1, 100_000),
+        default=1000,
+        show_default=True,
+        help="Most items of a request.",
+    ),
+    click.option(
+        "--deadline-s",
+        type=click.FloatRange(0.1, 600),
+        default=10,
+        show_default=True,
+        help="Seconds within which a request must arrive.",
+    ),
+    click.option(
+        "--connections",
+        type=click.IntRange(1, 1_000_000),
+        default=1000,
+        show_default=True,
+        help="Most connections; others are answered with 503.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the options say: where to listen, whom to trust, what a request may take."""
+
+    host: str
+    port: int
+    folder: Path | None
+    sync: bool
+    save_every_s: float
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    body_bytes: int
+    batch: int
+    deadline_s: float
+    connections: int
+
+    def claim(self) -> None:
+        """Usage errors, and the state's folder for this process alone."""
+        optional_packages.require(optional_packages.EXTRAS["serve"], "to answer over HTTP")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise click.UsageError("--tls-cert and --tls-key go together")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise click.UsageError("--tls-client-ca goes with --tls-cert and --tls-key")
+        if self.folder is None:
+            if self.sync:
+                raise click.UsageError("--sync goes with --state")
+            note("nothing is kept when this process ends; give --state FOLDER to keep it")
+        else:
+            claim(self.folder / "state", make_folder=True)
+
+    def answer(self, service: Service) -> None:
+        """Answer until a signal ends the process."""
+        from tinyfin.serving.server import Listening, serve
+        from tinyfin.serving.web import Limits, application
+
+        limits = Limits(self.body_bytes, self.batch, self.deadline_s, self.connections)
+        where = Listening(self.host, self.port, self.tls_cert, self.tls_key, self.tls_client_ca)
+        serve(
+            application(service, limits),
+            where,
+            limits,
+            lambda address: click.echo(f"answers at {address}"),
+        )
+
+
+def serving_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """The options of every service, handed over as ``served``."""
+
+    @functools.wraps(verb)
+    def given(**all_: Any) -> None:
+        served = Served(**{name: all_.pop(name) for name in Served.__dataclass_fields__})
+        verb(served=served, **all_)
+
+    wrapped: Callable[..., None] = given
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin serve-host``: the host's fields of cards over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from prometheus_client import Gauge
+
+from tinyfin.data.cards import CardGuard
+from tinyfin.data.transactions import RESULTS
+from tinyfin.errors import InputError
+from tinyfin.schema import HOST_FIELDS
+from tinyfin.serving.answers import Fields, Result, result
+from tinyfin.serving.bodies import CardEvent, CardTime, RefusedError, refuse_cards, seconds
+from tinyfin.serving.host_context import Events, HostContext
+from tinyfin.serving.kept import Kept
+from tinyfin.serving.web import Operation
+
+__all__ = ["HostService"]
+
+NAME = "cards.tfhost"
+_KINDS = ("request", "outcome", "notice")
+_ROW = struct.Struct("<BQQIqh")
+
+
+class HostService(Kept):
+    """A host context, and what was told to it."""
+
+    title = "tinyfin serve-host"
+
+    def __init__(
+        self,
+        context: HostContext,
+        *,
+        folder: Path | None,
+        sync: bool = False,
+        save_every_s: float = 3600.0,
+    ) -> None:
+        """Raises InputError for a state that is not this context's."""
+        self.context = context
+        self._guard = CardGuard("the requests", few=False)
+        super().__init__(folder, context.program_id, sync=sync, save_every_s=save_every_s)
+        for name, what, value in (
+            ("tinyfin_cards", "Cards with a state.", lambda: len(context)),
+            ("tinyfin_cards_evicted", "Cards forgotten for others.", lambda: context.evicted),
+        ):
+            Gauge(name, what, registry=self.registry).set_function(value)
+
+    def operations(self) -> Sequence[Operation]:
+        """Its paths."""
+        return (
+            Operation(
+                "/fields",
+                "The host's fields of cards at a moment; changes nothing.",
+                CardTime,
+                "cards",
+                Fields,
+                "fields",
+                "fields_of_cards",
+                self.fields,
+            ),
+            Operation(
+                "/events",
+                "Requests, outcomes and notices of cards, in the order in which they happen.",
+                CardEvent,
+                "events",
+                Result,
+                "result",
+                "results",
+                self.events,
+            ),
+        )
+
+    def identity(self) -> dict[str, str]:
+        """Program and shard."""
+        shard = f"{self.context.shard} of {self.context.shards}"
+        return {"program_id": self.context.program_id.hex(), "shard": shard}
+
+    def health(self) -> dict[str, object]:
+        """State, in numbers."""
+        return {
+            "status": "ok",
+            "cards": len(self.context),
+            "card_limit": self.context.cards,
+            "evicted": self.context.evicted,
+            "events": self.next - 1,
+            "kept": self.folder is not None,
+        }
+
+    async def fields(self, items: Sequence[CardTime]) -> list[str]:
+        """The fields of each card, in their order."""
+        tokens = self._tokens(items)
+        field = "cards[{}].time" if len(items) > 1 else "time"
+        times = seconds([item.time for item in items], field)[0].astype(np.uint32)
+        values = self.context.look_up(tokens, times)
+        names = [spec.name for spec in HOST_FIELDS]
+        return [
+            json.dumps({name: None if x < 0 else x for name, x in zip(names, row, strict=True)})
+            for row in values.tolist()
+        ]
+
+    async def events(self, items: Sequence[CardEvent]) -> list[str]:
+        """What became of each event."""
+        self._tokens(items)
+        many = len(items) > 1
+        times = seconds([i.time for i in items], "events[{}].time" if many else "time")[0].tolist()
+        rows = []
+        for i, (item, t_s) in enumerate(zip(items, times, strict=True)):
+            where = f"events[{i}]." if many else ""
+            about, code = self._facts(item, where)
+            kind = _KINDS.index(item.kind)
+            rows.append(_ROW.pack(kind, item.token, item.id, t_s, about, code))
+        events = _events(rows)
+        codes = await self.take(rows, lambda n: self.context.update_all(events, n))
+        return [result(code) for code in codes.tolist()]
+
+    @staticmethod
+    def _facts(item: CardEvent, where: str) -> tuple[int, int]:
+        if item.kind == "request":
+            return item.amount_minor, 0
+        if item.kind == "outcome":
+            return RESULTS.index(item.result), item.response
+        for name in ("transaction_time", "fraud"):
+            if getattr(item, name) is None:
+                raise RefusedError.of(422, where + name, None, "is needed for a notice; add it")
+        assert item.transaction_time is not None
+        then = seconds([item.transaction_time], where + "transaction_time")[0]
+        return int(then[0]), int(bool(item.fraud))
+
+    def _tokens(self, items: Sequence[CardTime] | Sequence[CardEvent]) -> np.ndarray:
+        tokens = np.array([item.token for item in items], np.uint64)
+        refuse_cards(self._guard, {"token": [item.token for item in items]})
+        try:
+            self.context.require_own(tokens)
+        except InputError as error:
+            raise RefusedError.of(422, "token", None, str(error)) from error
+        return tokens
+
+    def load(self, folder: Path) -> int:
+        """The cards of ``cards.tfhost``."""
+        path = folder / NAME
+        return self.context.restore(path) if path.exists() else 1
+
+    def again(self, number: int, payload: bytes) -> None:
+        """An event of the journal."""
+        self.context.update_all(_events([payload]), number)
+
+    async def snapshot(self, folder: Path) -> int:
+        """Some cards at a time; requests are answered in between."""
+        assert self.journal is not None
+        async with self.lock:
+            first = self.journal.rotate()
+            steps = self.context.snapshot_in_steps(folder / NAME, self.journal.settle)
+        while await asyncio.to_thread(next, steps, True) is None:
+            pass
+        return first
+
+
+def _events(rows: Sequence[bytes]) -> Events:
+    try:
+        columns = zip(*(_ROW.unpack(row) for row in rows), strict=True)
+    except struct.error as error:
+        raise ValueError(str(error)) from error
+    kinds = (np.uint8, np.uint64, np.uint64, np.uint32, np.int64, np.int16)
+    return Events(*(np.array(c, k) for c, k in zip(columns, kinds, strict=True)))

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a service was told, on disk before it is answered: docs/formats/served_state.md.
+
+The engine is deterministic, so a snapshot and the events behind it give the state, byte for byte.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+from tinyfin.errors import InputError
+
+__all__ = ["Journal"]
+
+MAGIC = b"TFJN"
+FORMAT = 1
+MAX_RECORD = 1 << 16
+_HEAD = struct.Struct("<4sHH16sQ")
+_RECORD = struct.Struct("<II")
+_NAME = re.compile(r"journal-(\d{20})\.tfjournal\Z")
+_START_OVER = "restore an older copy of the folder, or start with an empty one"
+
+
+class Journal:
+    """Records in a folder, numbered from 1, in segments that begin with a snapshot each.
+
+    ``sync``: a record is on the disk, not only with the kernel, when it is answered.
+    """
+
+    def __init__(self, folder: Path, program_id: bytes, *, sync: bool) -> None:
+        self.folder, self.sync = folder, sync
+        self._program_id = program_id
+        self._file: BinaryIO | None = None
+        self.next = 1
+        """Number of the next record."""
+
+    def replay(self, first: int) -> Iterator[tuple[int, bytes]]:
+        """Records from number ``first`` on, which a snapshot does not hold; then the journal can be
+        written. A record that the end of the process has cut is dropped: it was not answered.
+
+        Raises InputError for a folder in which records are missing or damaged.
+        """
+        segments = sorted(self._segments())
+        if segments and not segments[0][0] <= first:
+            raise InputError(
+                f"{self.folder}: its journal begins with event {segments[0][0]}, and the snapshot "
+                f"ends before event {first}; {_START_OVER}"
+            )
+        self.next = first
+        for i, (number, path) in enumerate(segments):
+            following = segments[i + 1][0] if i + 1 < len(segments) else None
+            if following is not None and following <= first:
+                continue  # the snapshot holds all of it
+            for payload in self._read(path, number, cut=following is None):
+                if number >= first:
+                    yield number, payload
+                number += 1
+            if following not in (None, number) or number < first:
+                raise InputError(f"{path}: ends before event {following or first}; {_START_OVER}")
+            self.next = number
+        self.rotate()
+
+    def append(self, payloads: Sequence[bytes]) -> int:
+        """Write records; returns the number of the first. Raises OSError: none of them counts."""
+        file = self._open()
+        first, start = self.next, file.tell()
+        data = b"".join(
+            _RECORD.pack(len(payload), _crc(payload, first + i)) + payload
+            for i, payload in enumerate(payloads)
+        )
+        try:
+            if file.write(data) != len(data):
+                raise OSError("the disk took a part of it only")
+            if self.sync:
+                os.fsync(file.fileno())
+        except OSError:
+            file.seek(start)
+            file.truncate()
+            raise
+        self.next += len(payloads)
+        return first
+
+    def rotate(self) -> int:
+        """Begin a new segment; returns the number of its first record. Raises InputError."""
+        self.close()
+        path = self.folder / f"journal-{self.next:020d}.tfjournal"
+        try:
+            place = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._file = os.fdopen(place, "wb", buffering=0)
+            self._file.write(_HEAD.pack(MAGIC, FORMAT, _HEAD.size, self._program_id, self.next))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise InputError(
+                f"{path}: cannot be written: {error.strerror}; choose another folder"
+            ) from error
+        return self.next
+
+    def drop_before(self, first: int) -> None:
+        """Remove the segments that hold nothing from ``first`` on."""
+        segments = sorted(self._segments())
+        for (_, path), (following, _) in pairwise(segments):
+            if following <= first:
+                path.unlink()
+
+    def settle(self) -> None:
+        """Bring every record to the disk. Raises OSError."""
+        os.fsync(self._open().fileno())
+
+    def close(self) -> None:
+        """Write no more."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            raise OSError("the journal is closed")
+        return self._file
+
+    def _segments(self) -> Iterator[tuple[int, Path]]:
+        for path in self.folder.iterdir():
+            if found := _NAME.fullmatch(path.name):
+                yield int(found[1]), path
+
+    def _read(self, path: Path, first: int, *, cut: bool) -> Iterator[bytes]:
+        """Payloads of a segment. With ``cut`` it may end within a record, which is removed."""
+        try:
+            file = path.open("r+b")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        with file:
+            head = file.read(_HEAD.size)
+            if len(head) < _HEAD.size and cut:
+                return
+            self._check(path, head, first)
+            while True:
+                start, raw = file.tell(), file.read(_RECORD.size)
+                if not raw:
+                    return
+                length, crc = _RECORD.unpack(raw) if len(raw) == _RECORD.size else (0, 0)
+                payload = file.read(length) if 0 < length <= MAX_RECORD else b""
+                if not payload or len(payload) != length or _crc(payload, first) != crc:
+                    if not cut:
+                        raise InputError(f"{path}: is damaged at byte {start}; {_START_OVER}")
+                    file.truncate(start)
+                    return
+                yield payload
+                first += 1
+
+    def _check(self, path: Path, head: bytes, first: int) -> None:
+        if len(head) < _HEAD.size or head[:4] != MAGIC:
+            raise InputError(f"{path}: is no journal; {_START_OVER}")
+        _, version, size, program_id, number = _HEAD.unpack(head)
+        if version > FORMAT:
+            raise InputError(
+                f"{path}: has format {version}, and this tinyfin reads up to {FORMAT}; read it "
+                "with a newer one"
+            )
+        if program_id != self._program_id:
+            raise InputError(
+                f"{path}: was written for the feature program {program_id.hex()}, and this one is "
+                f"{self._program_id.hex()}; give another --state, or the pack before"
+            )
+        if size != _HEAD.size or number != first:
+            raise InputError(f"{path}: is damaged (its header breaks a rule); {_START_OVER}")
+
+
+def _crc(payload: bytes, number: int) -> int:
+    """A record that stands in the place of another does not count."""
+    return zlib.crc32(payload, number & 0xFFFFFFFF)

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OpenAPI document of a service, from its models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
+
+if TYPE_CHECKING:
+    from tinyfin.serving.web import Operation, Service
+
+__all__ = ["document"]
+
+
+class Fault(BaseModel):
+    """One thing that is wrong with a request."""
+
+    field: str = Field(description="where, such as transactions[3].amount_minor")
+    value: str | int | float | bool | None = Field(description="what was sent, shortened")
+    message: str = Field(description="what is wrong, and what to do")
+
+
+class Refusal(BaseModel):
+    """Nothing of the request was done."""
+
+    errors: list[Fault] = Field(description="the first five")
+    count: int = Field(description="of all faults")
+
+
+_REFUSALS = {
+    "400": "not JSON, or no object",
+    "408": "the body did not arrive in time",
+    "413": "the body or the list is too long",
+    "422": "a field is wrong",
+    "503": "it cannot be kept at this moment; send it again later",
+}
+
+
+def document(
+    service: Service, operations: Sequence[Operation], version: str, batch: int
+) -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    models: list[type[BaseModel]] = [Refusal]
+    for operation in operations:
+        models += [operation.model, operation.answer]
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in dict.fromkeys(models)],
+        ref_template="#/components/schemas/{model}",
+    )
+    identity = {name: {"type": "string"} for name in service.identity()}
+    paths: dict[str, Any] = {
+        operation.path: {"post": _posted(operation, identity, batch)} for operation in operations
+    }
+    for path, what, kind in (
+        ("/health", "Whether it answers, and with what.", "application/json"),
+        ("/metrics", "Metrics, as Prometheus reads them.", "text/plain"),
+        ("/openapi.json", "This document.", "application/json"),
+    ):
+        schema = {"type": "string" if kind == "text/plain" else "object"}
+        content = {"description": what, "content": {kind: {"schema": schema}}}
+        paths[path] = {"get": {"summary": what, "responses": {"200": content}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": service.title, "version": version},
+        "paths": paths,
+        "components": {"schemas": schemas["$defs"]},
+    }
+
+
+def _posted(operation: Operation, identity: dict[str, Any], batch: int) -> dict[str, Any]:
+    item, answer = _ref(operation.model), _ref(operation.answer)
+    listed = {"type": "array", "items": item, "minItems": 1, "maxItems": batch}
+    asked = [item, _object({operation.many: listed})]
+    answered = [
+        _object({**identity, operation.answer_one: answer}),
+        _object({**identity, operation.answer_many: {"type": "array", "items": answer}}),
+    ]
+    return {
+        "summary": operation.summary,
+        "requestBody": {"required": True, "content": _json({"oneOf": asked})},
+        "responses": {
+            "200": {"description": "done", "content": _json({"oneOf": answered})},
+            **{
+                status: {"description": why, "content": _json(_ref(Refusal))}
+                for status, why in _REFUSALS.items()
+            },
+        },
+    }
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}

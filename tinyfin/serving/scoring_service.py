@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin serve``: the verdicts of a run's pack over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from prometheus_client import Counter, Gauge
+
+from tinyfin.data.cards import CardGuard
+from tinyfin.data.transactions import ACTIONS, RESULTS
+from tinyfin.errors import InputError
+from tinyfin.features.catalogue.reasons import own_texts
+from tinyfin.pack.container import parse_pack
+from tinyfin.schema import Schema
+from tinyfin.serving.answers import Result, ScoredTransaction, result, verdicts
+from tinyfin.serving.bodies import (
+    Notice,
+    Outcome,
+    RefusedError,
+    refuse_cards,
+    seconds,
+    transaction_model,
+)
+from tinyfin.serving.kept import Kept
+from tinyfin.serving.terminal_events import Outcome as OutcomeEvent
+from tinyfin.serving.terminal_events import Score, TerminalEvent, TerminalNotice, packed, unpacked
+from tinyfin.serving.terminals import NAME, Terminals
+from tinyfin.serving.web import Operation
+from tinyfin.twin import Verdict
+
+__all__ = ["ScoringService"]
+
+_STEP = 16
+"""Terminals that are saved before requests are answered again."""
+
+
+class ScoringService(Kept):
+    """One pack, and the states of up to ``terminals`` terminals."""
+
+    title = "tinyfin serve"
+
+    def __init__(
+        self,
+        pack_bytes: bytes,
+        schema: Schema,
+        *,
+        folder: Path | None,
+        terminals: int,
+        keys: Sequence[bytes] = (),
+        sync: bool = False,
+        save_every_s: float = 300.0,
+    ) -> None:
+        """Raises PackError, and InputError for a state that is not this pack's."""
+        pack = parse_pack(pack_bytes, keys=keys)
+        program_id = hashlib.blake2b(
+            pack.sections["SCHM"] + pack.state_layout, digest_size=16
+        ).digest()
+        self.schema, self._reasons = schema, own_texts(pack.meta)
+        self._identity = {"pack_id": pack.pack_id.hex(), "model_id": pack.model_id.hex()}
+        self.terminals = Terminals(pack.data, program_id, limit=terminals, keys=keys)
+        self._guard = CardGuard("the requests", few=False)
+        self._missing = [
+            spec.missing - 2**64 if spec.missing >= 2**63 else spec.missing
+            for spec in schema.fields
+        ]
+        super().__init__(folder, program_id, sync=sync, save_every_s=save_every_s)
+        self._actions = Counter(
+            "tinyfin_transactions", "Verdicts, by action.", ("action",), registry=self.registry
+        )
+        Gauge("tinyfin_terminals", "Terminals with a state.", registry=self.registry).set_function(
+            lambda: len(self.terminals)
+        )
+
+    @property
+    def has_network(self) -> bool:
+        """Whether the pack can give a verdict."""
+        return self.terminals.has_network
+
+    def operations(self) -> Sequence[Operation]:
+        """Its paths."""
+        results = Result, "result", "results"
+        return (
+            Operation(
+                "/score",
+                "Score transactions; each waits for its outcome then.",
+                transaction_model(self.schema),
+                "transactions",
+                ScoredTransaction,
+                "verdict",
+                "verdicts",
+                self.score,
+            ),
+            Operation(
+                "/outcomes",
+                "Report what became of transactions: only then they count.",
+                Outcome,
+                "outcomes",
+                *results,
+                self.outcomes,
+            ),
+            Operation(
+                "/notices",
+                "Report what became known later: fraud, or genuine.",
+                Notice,
+                "notices",
+                *results,
+                self.notices,
+            ),
+        )
+
+    def identity(self) -> dict[str, str]:
+        """Pack and model."""
+        return self._identity
+
+    def health(self) -> dict[str, object]:
+        """State, in numbers."""
+        return {
+            "status": "ok",
+            "terminals": len(self.terminals),
+            "terminal_limit": self.terminals.limit,
+            "events": self.next - 1,
+            "kept": self.folder is not None,
+        }
+
+    async def score(self, items: Sequence[Any]) -> list[str]:
+        """Verdicts of transactions, in their order."""
+        token = next((spec.name for spec in self.schema.fields if spec.unit == "token"), None)
+        own = [getattr(item, token) for item in items] if token else []
+        self._require_names(items)
+        refuse_cards(self._guard, {"token": [x for x in own if x is not None]})
+        where = _place("transactions", items)
+        mono, local = seconds([item.time for item in items], where("time")).tolist()
+        for i, item in enumerate(items):
+            if item.local_time is not None:
+                place = where("local_time").format(i)
+                local[i] = seconds([item.local_time], place)[1].tolist()[0]
+        events = [self._event(*facts) for facts in zip(items, mono, local, strict=True)]
+        answers = cast(list[Verdict], await self._done(events))
+        for answer in answers:
+            self._actions.labels(ACTIONS[answer.action]).inc()
+        return verdicts([item.terminal for item in items], answers, self._reasons)
+
+    async def outcomes(self, items: Sequence[Outcome]) -> list[str]:
+        """What became of each outcome."""
+        self._require_names(items)
+        times = seconds([item.time for item in items], _place("outcomes", items)("time"))[0]
+        return await self._results(
+            [
+                OutcomeEvent(
+                    item.terminal,
+                    item.id,
+                    t_s,
+                    RESULTS.index(item.result),
+                    item.response,
+                    ACTIONS.index(item.action),
+                )
+                for item, t_s in zip(items, times.tolist(), strict=True)
+            ]
+        )
+
+    async def notices(self, items: Sequence[Notice]) -> list[str]:
+        """What became of each notice."""
+        self._require_names(items)
+        refuse_cards(self._guard, {"token": [item.token for item in items if item.token]})
+        where = _place("notices", items)
+        times = seconds([item.time for item in items], where("time"))[0].tolist()
+        then = seconds([item.transaction_time for item in items], where("transaction_time"))[0]
+        return await self._results(
+            [
+                TerminalNotice(item.terminal, item.id, t_s, t_tx_s, item.token or 0, item.fraud)
+                for item, t_s, t_tx_s in zip(items, times, then.tolist(), strict=True)
+            ]
+        )
+
+    def _require_names(self, items: Sequence[Any]) -> None:
+        """RefusedError for card numbers in names, and for one terminal too many."""
+        names = [item.terminal for item in items]
+        refuse_cards(self._guard, {"terminal": names, "id": [item.id for item in items]})
+        if len(self.terminals) + self.terminals.new_among(names) > self.terminals.limit:
+            raise RefusedError.of(
+                422,
+                "terminal",
+                names[0],
+                f"would be more than {self.terminals.limit} terminals; start the service with a "
+                "higher --terminals",
+            )
+
+    def _event(self, item: Any, t_s: int, t_local_s: int) -> Score:
+        values, present = list(self._missing), 0
+        for i, spec in enumerate(self.schema.fields):
+            value = getattr(item, spec.name)
+            if value is None:
+                continue
+            present |= 1 << i
+            if spec.type == "enum":
+                value = spec.values.index(value)
+            values[i] = value - 2**64 if value >= 2**63 else value
+        return Score(item.terminal, item.id, t_s, t_local_s, present, tuple(values))
+
+    async def _results(self, events: Sequence[TerminalEvent]) -> list[str]:
+        return [result(cast(int, error)) for error in await self._done(events)]
+
+    async def _done(self, events: Sequence[TerminalEvent]) -> list[Verdict | int]:
+        def apply(first: int) -> list[Verdict | int]:
+            return [self.terminals.apply(first + i, event) for i, event in enumerate(events)]
+
+        return await self.take([packed(event, self.schema) for event in events], apply)
+
+    def load(self, folder: Path) -> int:
+        """The states of ``terminals.tfstate``."""
+        return self.terminals.read(folder / NAME)
+
+    def again(self, number: int, payload: bytes) -> None:
+        """An event of the journal."""
+        event = unpacked(payload)
+        if self.terminals.new_among([event.terminal]) + len(self.terminals) > self.terminals.limit:
+            raise InputError(f"it has more than {self.terminals.limit} terminals: --terminals")
+        self.terminals.apply(number, event)
+
+    async def snapshot(self, folder: Path) -> int:
+        """A few terminals at a time; requests are answered in between."""
+        assert self.journal is not None
+        async with self.lock:
+            first = self.journal.rotate()
+        steps = self.terminals.write(folder / NAME, first, self.journal.settle)
+        for i, _ in enumerate(steps):
+            if i % _STEP == _STEP - 1:
+                await asyncio.sleep(0)
+        return first
+
+
+def _place(many: str, items: Sequence[object]) -> Callable[[str], str]:
+    """Where a field of item {} is, for messages."""
+    return lambda name: f"{many}[{{}}].{name}" if len(items) > 1 else name

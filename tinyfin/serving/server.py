@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An application on a socket: plain HTTP or TLS, until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tinyfin.errors import InputError
+from tinyfin.serving.web import Limits
+
+__all__ = ["Listening", "serve"]
+
+_KEEP_ALIVE_S = 60
+_ENDING_S = 10
+"""For requests that are being answered when the service is told to end."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a service listens, and whom it trusts."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: one that is free."""
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    """Only clients with a certificate of this authority are answered."""
+
+
+class _Server(uvicorn.Server):
+    """Signals are ours: they come from the loop, and one of them is enough."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def _impatient(deadline_s: float) -> type[H11Protocol]:
+    """uvicorn waits without end for the head of a request: this closes such a connection."""
+
+    class Impatient(H11Protocol):
+        _waiting: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            busy = self.cycle is not None and not self.cycle.response_complete
+            if busy:
+                self._stop_waiting()
+            elif self._waiting is None:
+                self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            self._waiting = asyncio.get_running_loop().call_later(deadline_s, self._give_up)
+
+        def _give_up(self) -> None:
+            self._waiting = None
+            if self.cycle is None or self.cycle.response_complete:
+                self.transport.close()
+
+        def _stop_waiting(self) -> None:
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+
+    return Impatient
+
+
+def serve(app: Starlette, where: Listening, limits: Limits, told: Callable[[str], None]) -> None:
+    """Answer until SIGINT or SIGTERM; ``told`` gets the address when it does. Raises InputError
+    when the address cannot be had, or a certificate cannot be used."""
+    config = uvicorn.Config(
+        app,
+        http=_impatient(limits.deadline_s),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="error",
+        limit_concurrency=limits.connections,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_ENDING_S,
+        server_header=False,
+        ssl_certfile=where.certificate,
+        ssl_keyfile=where.key,
+        ssl_ca_certs=None if where.client_ca is None else str(where.client_ca),
+        ssl_cert_reqs=ssl.CERT_NONE if where.client_ca is None else ssl.CERT_REQUIRED,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        names = ", ".join(str(x) for x in (where.certificate, where.key, where.client_ca) if x)
+        raise InputError(
+            f"{names}: cannot be used for TLS: {error}; give PEM files that belong together"
+        ) from error
+    with _bound(where) as listener:
+        scheme = "http" if where.certificate is None else "https"
+        host = f"[{where.host}]" if ":" in where.host else where.host
+
+        class Telling(_Server):
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                told(f"{scheme}://{host}:{listener.getsockname()[1]}")
+
+        asyncio.run(Telling(config).serve(sockets=[listener]))
+
+
+@contextlib.contextmanager
+def _bound(where: Listening) -> Iterator[socket.socket]:
+    try:
+        facts = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(facts[0], socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(facts[4])
+            yield listener
+    except socket.gaierror as error:
+        raise InputError(f"--host {where.host}: {error.strerror}; give an address") from error
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            raise
+        why = os.strerror(error.errno)
+        raise InputError(
+            f"{where.host}:{where.port}: {why}; choose another --port, or 0 for a free one"
+        ) from error

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An HTTP service: its operations, limits, errors, metrics and OpenAPI document."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tinyfin import __version__
+from tinyfin.serving.bodies import Body, RefusedError, fault, parsed_items
+from tinyfin.serving.openapi import document
+
+__all__ = ["Limits", "Operation", "Service", "application"]
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+"""Upper bounds of the latency histogram."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take."""
+
+    body_bytes: int = 1 << 20
+    batch: int = 1000
+    """Items of a request."""
+    deadline_s: float = 10.0
+    """For a request to arrive, and for a connection to say what it wants."""
+    connections: int = 1000
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is posted to a path: items of ``model``, one alone or a list of them under ``many``;
+    each is answered with an ``answer``, as JSON, under ``answer_one`` or ``answer_many``."""
+
+    path: str
+    summary: str
+    model: type[Body]
+    many: str
+    answer: type[BaseModel]
+    answer_one: str
+    answer_many: str
+    handle: Callable[[Sequence[Any]], Awaitable[list[str]]]
+
+
+class Service(Protocol):
+    """What an application answers with."""
+
+    title: str
+    registry: CollectorRegistry
+
+    def operations(self) -> Sequence[Operation]:
+        """Its paths."""
+
+    def identity(self) -> dict[str, str]:
+        """What every answer says of the service."""
+
+    def health(self) -> dict[str, object]:
+        """For /health."""
+
+    async def start(self) -> None:
+        """Before the first request."""
+
+    async def stop(self) -> None:
+        """After the last one."""
+
+
+@dataclass
+class _Metrics:
+    registry: CollectorRegistry
+    requests: Counter = field(init=False)
+    seconds: Histogram = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.requests = Counter(
+            "tinyfin_requests",
+            "Requests, by path and HTTP status.",
+            ("path", "status"),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "tinyfin_request_seconds",
+            "From the head of a request to its answer.",
+            ("path",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+
+def application(service: Service, limits: Limits) -> Starlette:
+    """The ASGI application of a service."""
+    metrics = _Metrics(service.registry)
+    operations = service.operations()
+    described = document(service, operations, __version__, limits.batch)
+
+    def post(operation: Operation) -> Route:
+        async def endpoint(request: Request) -> Response:
+            body = await _body(request, limits)
+            items, several = parsed_items(body, operation.model, operation.many, limits.batch)
+            answers = await operation.handle(items)
+            name = operation.answer_many if several else operation.answer_one
+            found = f"[{', '.join(answers)}]" if several else answers[0]
+            text = f'{json.dumps(service.identity())[:-1]}, "{name}": {found}}}'
+            return Response(text, media_type="application/json")
+
+        return Route(operation.path, _measured(endpoint, operation.path, metrics), methods=["POST"])
+
+    def get(path: str, answer: Callable[[], Response]) -> Route:
+        async def endpoint(_: Request) -> Response:
+            return answer()
+
+        return Route(path, _measured(endpoint, path, metrics), methods=["GET"])
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    return Starlette(
+        routes=[
+            *map(post, operations),
+            get("/health", lambda: JSONResponse({**service.identity(), **service.health()})),
+            get("/metrics", lambda: _exposition(metrics)),
+            get("/openapi.json", lambda: JSONResponse(described)),
+        ],
+        exception_handlers={HTTPException: _no_such},
+        lifespan=lifespan,
+    )
+
+
+def _exposition(metrics: _Metrics) -> Response:
+    text = generate_latest(metrics.registry)
+    return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _measured(
+    endpoint: Callable[[Request], Awaitable[Response]], path: str, metrics: _Metrics
+) -> Callable[[Request], Awaitable[Response]]:
+    """``endpoint``, timed and counted; what it raises becomes a JSON error."""
+
+    async def measured(request: Request) -> Response:
+        start = time.perf_counter()
+        try:
+            response = await endpoint(request)
+        except RefusedError as error:
+            response = JSONResponse(error.content, error.status)
+        except ClientDisconnect:
+            response = Response(status_code=400)
+        except Exception as error:
+            print(f"error: {request.method} {path}: {error!r}", file=sys.stderr, flush=True)
+            message = "the service failed; its standard error says why"
+            response = JSONResponse(_errors("", None, message), 500)
+        metrics.seconds.labels(path).observe(time.perf_counter() - start)
+        metrics.requests.labels(path, response.status_code).inc()
+        return response
+
+    return measured
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """The body. Raises RefusedError when it is too long, or late."""
+    too_long = RefusedError.of(
+        413, "body", None, f"has more than {limits.body_bytes} bytes; send several requests"
+    )
+    told = request.headers.get("content-length", "0")
+    if told.isdecimal() and int(told) > limits.body_bytes:
+        raise too_long
+    parts, size = list[bytes](), 0
+    try:
+        async with asyncio.timeout(limits.deadline_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.body_bytes:
+                    raise too_long
+                parts.append(part)
+    except TimeoutError:
+        raise RefusedError.of(
+            408, "body", None, f"did not arrive within {limits.deadline_s:g} s; send it again"
+        ) from None
+    return b"".join(parts)
+
+
+async def _no_such(request: Request, error: Exception) -> Response:
+    """Errors of the router: no such path, or another method."""
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    headers = error.headers if isinstance(error, HTTPException) else None
+    message = (
+        f"takes {(headers or {}).get('Allow', 'another method')}, not {request.method}"
+        if status == 405
+        else "is not served here; /openapi.json lists the paths"
+    )
+    return JSONResponse(_errors("path", request.url.path, message), status, headers=headers)
+
+
+def _errors(where: str, value: object, message: str) -> Mapping[str, object]:
+    return {"errors": [fault(where, value, message)], "count": 1}
