@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import csv
 import json
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from tests.support.cli import tinyfin
 from tests.support.run_json import RUN
 from tinyfin.data.events import NOTICE, OUTCOME, SCORE, Notices, event_stream
 from tinyfin.data.transactions import ACTIONS, EPOCH_UNIX_S, RESULTS, Transactions
+from tinyfin.serving.web import Limits, Service, application
 
 DEADLINE_S = 120
 PATHS = {
@@ -84,6 +86,30 @@ def _address(process: subprocess.Popen[str]) -> str:
     return said.split()[-1]
 
 
+class InProcess:
+    """A client of a service that runs in this process, without a socket."""
+
+    def __init__(self, service: Service, limits: Limits | None = None) -> None:
+        self.service = service
+        transport = httpx.ASGITransport(application(service, limits or Limits()))
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://here")
+        self._loop = asyncio.new_event_loop()
+
+    def post(self, path: str, **how: Any) -> httpx.Response:
+        return self._loop.run_until_complete(self._client.post(path, **how))
+
+    def request(self, method: str, path: str) -> httpx.Response:
+        return self._loop.run_until_complete(self._client.request(method, path))
+
+    def get(self, path: str) -> httpx.Response:
+        return self.request("GET", path)
+
+    def stop(self) -> None:
+        """As when the service is told to end."""
+        self._loop.run_until_complete(self.service.stop())
+        self._loop.close()
+
+
 @dataclass(frozen=True)
 class Posted:
     """A request: what it asks about, and the rows of the transactions."""
@@ -92,14 +118,14 @@ class Posted:
     rows: tuple[int, ...]
     items: tuple[dict[str, Any], ...]
 
-    def send(self, client: httpx.Client) -> list[dict[str, Any]]:
+    def send(self, client: httpx.Client | InProcess) -> list[dict[str, Any]]:
         """Its answers, numbers as the texts that came."""
         path, many = PATHS[self.kind]
         alone = len(self.items) == 1
         body = self.items[0] if alone else {many: self.items}
         answer = client.post(path, json=body)
         assert answer.status_code == 200, answer.text
-        found = answer.json(parse_float=str, parse_int=str)
+        found = json.loads(answer.text, parse_float=str, parse_int=str)
         one, several = ("verdict", "verdicts") if self.kind == SCORE else ("result", "results")
         answers: list[dict[str, Any]] = [found[one]] if alone else found[several]
         assert len(answers) == len(self.items)
@@ -152,7 +178,9 @@ def requests_of(
 
 
 def sent(
-    running: Running, terminals: Sequence[Sequence[Posted]], connections: int
+    connect: Callable[[], contextlib.AbstractContextManager[httpx.Client | InProcess]],
+    terminals: Sequence[Sequence[Posted]],
+    connections: int,
 ) -> dict[int, dict[str, Any]]:
     """The verdicts by row, of a load of many connections; each terminal keeps its order."""
     verdicts: dict[int, dict[str, Any]] = {}
@@ -160,7 +188,7 @@ def sent(
     def work(share: Sequence[Sequence[Posted]]) -> None:
         rng = random.Random(len(share))
         queues = [list(requests) for requests in share if requests]
-        with running.client() as client:
+        with connect() as client:
             while queues:
                 mine = rng.choice(queues)
                 posted = mine.pop(0)
