@@ -121,7 +121,14 @@ Id = Annotated[
         {"anyOf": [{"type": "integer", "minimum": 0, "maximum": _U64}, {"type": "string"}]}
     ),
 ]
-Name = Annotated[str, Field(min_length=1, max_length=64), BeforeValidator(_text)]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=64),
+    BeforeValidator(_text),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 64}, {"type": "integer"}]}
+    ),
+]
 Time = Annotated[
     int | float | str,
     BeforeValidator(_time),

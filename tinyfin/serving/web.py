@@ -166,7 +166,9 @@ def _measured(
         try:
             response = await endpoint(request)
         except RefusedError as error:
-            response = JSONResponse(error.content, error.status)
+            # the rest of a body that was not read is not waited for
+            close = {"connection": "close"} if error.status in (408, 413) else None
+            response = JSONResponse(error.content, error.status, headers=close)
         except ClientDisconnect:
             response = Response(status_code=400)
         except Exception as error:
