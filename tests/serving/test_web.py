@@ -5,6 +5,7 @@ OpenAPI."""
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import ipaddress
 import json
 import socket
@@ -27,6 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.serving.served import DEADLINE_S, InProcess, passing_run, running
 from tests.support.cli import tinyfin
 from tinyfin.config import load
+from tinyfin.optional_packages import EXTRAS, install_command
 from tinyfin.schema import PAYMENT
 from tinyfin.serving.host_context import HostContext
 from tinyfin.serving.host_service import HostService
@@ -287,6 +289,20 @@ def test_usage(run: Path, tmp_path: Path) -> None:
         assert "choose another --port" in tinyfin(f"serve {run} --port {port}", code=3).output
     shard = tinyfin("serve-host --shard 2 --shards 2", code=3).output
     assert "numbered from 0" in shard
+
+
+@pytest.mark.parametrize("package", EXTRAS["serve"])
+def test_a_missing_package_is_named(
+    run: Path, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == package else honest(name)
+    )
+    for line in (f"serve {run}", "serve-host"):
+        said = " ".join(tinyfin(line, code=6).output.split())
+        assert f"package {package} is not installed, needed to answer over HTTP" in said
+        assert install_command("serve") in said
 
 
 def certificate(
