@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tinyfin import files
 from tinyfin.errors import InputError
+from tinyfin.progress import stage
 from tinyfin.twin import error_name
 from tinyfin.twin._native import NativeCards
 
@@ -90,13 +91,16 @@ def read_snapshot(
                     "larger"
                 )
             crc = zlib.crc32(raw)
-            while left:
-                piece = file.read(min(left, CARDS) * head.image_bytes)
-                crc = zlib.crc32(piece, crc)
-                rc = states.import_cards(piece)
-                if rc:
-                    raise InputError(f"{path}: is damaged ({error_name(rc)}); {_OTHER}")
-                left -= len(piece) // head.image_bytes
+            with stage(f"restoring {path}", left, "cards") as running:
+                while left:
+                    count = min(left, CARDS)
+                    piece = file.read(count * head.image_bytes)
+                    crc = zlib.crc32(piece, crc)
+                    rc = states.import_cards(piece)
+                    if rc or len(piece) != count * head.image_bytes:
+                        raise InputError(f"{path}: is damaged ({error_name(rc)}); {_OTHER}")
+                    left -= count
+                    running.step(count)
             if file.read(_CRC.size) != _CRC.pack(crc):
                 raise InputError(f"{path}: is damaged (its checksum differs); {_OTHER}")
     except OSError as error:

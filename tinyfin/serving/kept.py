@@ -14,6 +14,7 @@ from typing import TypeVar
 from prometheus_client import CollectorRegistry, Counter
 
 from tinyfin.errors import InputError, TinyfinError
+from tinyfin.progress import stage
 from tinyfin.serving.bodies import RefusedError
 from tinyfin.serving.journal import Journal
 
@@ -68,14 +69,16 @@ class Kept(ABC):
     def _restore(self, folder: Path) -> None:
         assert self.journal is not None
         self._saved = self.load(folder)
-        for number, payload in self.journal.replay(self._saved):
-            try:
-                self.again(number, payload)
-            except (ValueError, TinyfinError) as error:
-                raise InputError(
-                    f"{folder}: event {number} of the journal cannot be done again ({error}); "
-                    "restore an older copy of the folder"
-                ) from error
+        with stage("repeating the journal", None, "events") as running:
+            for number, payload in self.journal.replay(self._saved):
+                running.step(1)
+                try:
+                    self.again(number, payload)
+                except (ValueError, TinyfinError) as error:
+                    raise InputError(
+                        f"{folder}: event {number} of the journal cannot be done again ({error}); "
+                        "restore an older copy of the folder"
+                    ) from error
 
     async def take(self, payloads: Sequence[bytes], apply: Callable[[int], T]) -> T:
         """Write down what events are, then ``apply`` them, from the number on that the first has.

@@ -184,6 +184,7 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "softhsm",
         "softhsm",
     ),
+    _program("curl", "calls the services as docs/serve.md does", "test", "curl", "curl", "curl"),
     _program("cppcheck", "what `pio check` runs", "test", "cppcheck", "cppcheck", "cppcheck"),
     _program(
         "renode",
