@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin import optional_packages
-from tinyfin.cli.output import claim, note
+from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
     from tinyfin.serving.web import Service
@@ -100,6 +100,7 @@ class Served:
     batch: int
     deadline_s: float
     connections: int
+    as_json: bool
 
     def claim(self) -> None:
         """Usage errors, and the state's folder for this process alone."""
@@ -126,7 +127,7 @@ class Served:
             application(service, limits),
             where,
             limits,
-            lambda address: click.echo(f"answers at {address}"),
+            lambda address: emit({"address": address}, self.as_json, f"answers at {address}"),
         )
 
 
@@ -138,7 +139,7 @@ def serving_options(verb: Callable[..., None]) -> Callable[..., None]:
         served = Served(**{name: all_.pop(name) for name in Served.__dataclass_fields__})
         verb(served=served, **all_)
 
-    wrapped: Callable[..., None] = given
+    wrapped: Callable[..., None] = json_option(given)
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
