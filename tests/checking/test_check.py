@@ -21,10 +21,13 @@ from tinyfin import check
 from tinyfin.config import Simulate, from_table, load
 from tinyfin.data.currencies import CURRENCIES, EXPONENTS
 from tinyfin.data.health import Health
-from tinyfin.errors import DataError
+from tinyfin.errors import DataError, ModelError
 from tinyfin.results.check import DataCheck
+from tinyfin.results.reference import Reference
 from tinyfin.schema import PAYMENT
 from tinyfin.simulator import simulate
+from tinyfin.training.reference import category_bins
+from tinyfin.training.run_folder import RunFolder
 
 DAY_S = 86_400
 DOCS = Path(__file__).parents[2] / "docs"
@@ -155,20 +158,29 @@ def test_labels_that_are_still_to_come(table: pa.Table, look: Callable[..., Data
 
 
 def test_drift_against_a_run(
-    small: dict[str, Path], look: Callable[..., DataCheck], tmp_path: Path
+    small: dict[str, Path], run_copy: Path, look: Callable[..., DataCheck]
 ) -> None:
+    """The run's own data does not drift; other amounts do, and codes that it never saw are said."""
     table = pq.read_table(small["data"])
-    found = look(table, against=small["run"])
+    mcc = table["mcc"].to_numpy().copy()
+    reference = RunFolder(run_copy).read(Reference)
+    assert reference.fields is not None
+    reference.fields.append(category_bins("mcc", "field", mcc, np.ones(len(mcc), np.bool_)))
+    RunFolder(run_copy).write(reference)
+    found = look(table, against=run_copy)
     assert found.against is not None
     assert {one.state for one in found.against.columns} <= {"ok", "warning"}
-    dear = column(table, "amount_minor", pc.multiply(table["amount_minor"], 5))
-    mcc = table["mcc"].to_numpy().copy()
+    assert found.against.unseen["mcc"] == 0
     mcc[::5] = 7995
-    found = look(column(dear, "mcc", mcc), against=small["run"])
+    dear = column(table, "amount_minor", pc.multiply(table["amount_minor"], 5))
+    found = look(column(dear, "mcc", mcc), against=run_copy)
     assert state(found, "drift of amount_minor") == "failed"
     assert found.against is not None
     assert found.against.unseen["mcc"] == pytest.approx(0.2, abs=0.01)
     assert state(found, "unseen mcc") == "warning"
+    (run_copy / Reference.NAME).unlink()
+    with pytest.raises(ModelError, match="kept nothing of its fields"):
+        look(table, against=run_copy)
 
 
 def test_the_verb_its_page_and_its_gate(table: pa.Table, tmp_path: Path) -> None:

@@ -46,6 +46,8 @@ def doubts(
     with tables that were learned from labels are left out, and so are rows that are too recent for
     fraud reports. None with fewer than ten frauds or genuine rows.
     """
+    from threadpoolctl import threadpool_limits
+
     rows = np.flatnonzero(tx.label >= 0)
     reported_s = reports_end_s(tx)
     if reported_s is not None:
@@ -60,7 +62,8 @@ def doubts(
     ]
     terminal = np.unique(tx.terminal[rows], return_inverse=True)[1]
     by_terminal = bool(terminal.max())
-    with stage("labels that models doubt"):
+    # threads that wait for each other actively would take ten times as long on a busy machine
+    with stage("labels that models doubt"), threadpool_limits(1):
         score, parts = _cross_fitted(
             features[rows][:, independent], fraud, terminal if by_terminal else None, seed
         )
