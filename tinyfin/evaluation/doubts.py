@@ -119,9 +119,9 @@ def _cross_fitted(
         taken = thinned(own.astype(np.int8), _GENUINE_ROWS, seed)
         weight = np.where(own[taken], 1.0, max(1.0, np.count_nonzero(~own) / _GENUINE_ROWS))
         model = HistGradientBoostingClassifier(
-            max_iter=100,
+            max_iter=50,
             max_leaf_nodes=15,
-            learning_rate=0.1,
+            learning_rate=0.2,
             l2_regularization=5.0,
             early_stopping=False,
             random_state=seed % (1 << 31),
