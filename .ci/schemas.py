@@ -11,6 +11,7 @@ from tinyfin.documents import Document
 from tinyfin.hil.reporting.report import ReplayReport
 from tinyfin.hil.runs.results import RigResult
 from tinyfin.results.check import DataCheck
+from tinyfin.registry.export import RegistryExport
 from tinyfin.results.evaluation import Evaluation
 from tinyfin.results.facts import ResultFile
 from tinyfin.results.metrics import Metrics
@@ -35,6 +36,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Trials,
     ReplayReport,
     RigResult,
+    RegistryExport,
 )
 
 

@@ -26,7 +26,7 @@ from pydantic_core import CoreSchema
 from tinyfin.errors import InputError
 from tinyfin.text import json_safe, printable
 
-__all__ = ["Count", "Document", "Facts", "Partial", "Quantity", "Reported", "plain"]
+__all__ = ["Count", "Document", "Facts", "Partial", "Quantity", "Reported", "first_fault", "plain"]
 
 
 def plain(value: object) -> object:
@@ -118,10 +118,10 @@ class Document(Facts):
         try:
             return cls.model_validate(found)
         except ValidationError as error:
-            raise InputError(f"{path}: {_first_fault(error)}") from error
+            raise InputError(f"{path}: {first_fault(error)}") from error
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """Where a document does not fit its model, and why."""
     fault = error.errors()[0]
     key = ".".join(map(str, fault["loc"])) or "the document"

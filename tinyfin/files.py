@@ -17,7 +17,7 @@ from pathlib import Path
 from tinyfin.errors import InputError, TinyfinError
 from tinyfin.output_claims import claimed, temporary_name
 
-__all__ = ["FULL", "folder", "remove_unfinished", "require_space", "whole", "write"]
+__all__ = ["FULL", "folder", "remove_unfinished", "require_space", "sync", "whole", "write"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk on which there is no space."""
@@ -26,25 +26,29 @@ _unfinished: set[Path] = set()
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
-def write(path: str | Path, content: bytes | str, *, make_folder: bool = False) -> Path:
+def write(
+    path: str | Path, content: bytes | str, *, make_folder: bool = False, durable: bool = False
+) -> Path:
     """Write bytes, or text as UTF-8, as :func:`whole` does; returns the path.
 
     Bytes of a file name that are not UTF-8 become escapes, such as \\udce9, in the text.
     """
     data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
-    with whole(path, make_folder=make_folder) as unfinished:
+    with whole(path, make_folder=make_folder, durable=durable) as unfinished:
         unfinished.write_bytes(data)
     return Path(path)
 
 
 @contextmanager
-def whole(path: str | Path, *, make_folder: bool = False, private: bool = False) -> Iterator[Path]:
+def whole(
+    path: str | Path, *, make_folder: bool = False, private: bool = False, durable: bool = False
+) -> Iterator[Path]:
     """The path to write to in a ``with`` block: its end puts the file in place of what was there at
     ``path``, an exception leaves the old one.
 
     A link stays a link, the mode of a file that was there stays, and what is no file (a pipe, a
     device) is written to as it is. make_folder: create the folder if need be. private: a new file
-    is its owner's alone. Raises InputError.
+    is its owner's alone. durable: a power cut leaves one or the other file, too. Raises InputError.
     """
     path = Path(path)
     place = path.resolve()
@@ -61,7 +65,11 @@ def whole(path: str | Path, *, make_folder: bool = False, private: bool = False)
             if plain:
                 if place.exists():
                     shutil.copymode(place, unfinished)
+                if durable:
+                    sync(unfinished)
                 unfinished.replace(place)
+                if durable:
+                    sync(place.parent)
     finally:
         _unfinished.discard(unfinished)
         if plain and place.parent.is_dir():
@@ -104,6 +112,15 @@ def folder(
         finally:
             shutil.rmtree(made, ignore_errors=True)
             _unfinished.discard(made)
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what is in a file, or which names a folder has. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_unfinished() -> None:

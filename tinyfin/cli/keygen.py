@@ -16,11 +16,12 @@ __all__ = ["command"]
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option(
     "--kind",
-    type=click.Choice(["release", "root", "command", "fleet", "seal"]),
+    type=click.Choice(["release", "root", "command", "person", "fleet", "seal"]),
     default="release",
     show_default=True,
     help="What it is for: release signs packs; command commands and notices; root the list of "
-    "these keys; from fleet come the secrets of terminals; seal encrypts packs and state images.",
+    "these keys; person what you do in a registry; from fleet come the secrets of terminals; seal "
+    "encrypts packs and state images.",
 )
 @click.option(
     "--fleet-key",
@@ -48,7 +49,8 @@ def command(
 
     FILE is readable by you alone; keep it off shared machines, and a root key off the network. An
     existing file is never replaced. FILE.pub of a release key is for --public-key, that of a root
-    key for --root-key: they go into the firmware.
+    key for --root-key: they go into the firmware. That of a person goes into the policy of a
+    registry.
 
     A sealing key has no public half: whoever has it opens what it has sealed. Terminals get it from
     their maker, through the port; or take a terminal's own, with --fleet-key and --terminal.

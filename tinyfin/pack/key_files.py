@@ -2,8 +2,8 @@
 """Files of keys: one line, a word for the kind and 64 hex digits.
 
 A release key, secret or public, is the digits alone, as it always was. Any other file names its
-kind (``root``, ``root-public``, ``command``, ``command-public``, ``fleet``, ``seal``), so that one
-key cannot stand in another one's place by mistake.
+kind (``root``, ``root-public``, ``command``, ``person``, ``fleet``, ``seal``, ...), so that one key
+cannot stand in another one's place by mistake.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = [
     "text_of",
 ]
 
-Kind = Literal["release", "root", "command", "fleet", "seal"]
+Kind = Literal["release", "root", "command", "person", "fleet", "seal"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""What a key is for: packs, the list of keys, commands and notices, the secrets of terminals, what
-is sealed."""
+"""What a key is for: packs, the list of keys, commands and notices, what a person does in a
+registry, the secrets of terminals, what is sealed."""
 
 KEY_BYTES = 32
 

@@ -185,6 +185,14 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "softhsm",
     ),
     _program("curl", "calls the services as docs/serve.md does", "test", "curl", "curl", "curl"),
+    _program(
+        "skopeo",
+        "reads the OCI image layout of a registry in the tests",
+        "test",
+        "skopeo",
+        "skopeo",
+        "skopeo",
+    ),
     _program("cppcheck", "what `pio check` runs", "test", "cppcheck", "cppcheck", "cppcheck"),
     _program(
         "renode",

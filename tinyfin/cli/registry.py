@@ -1,0 +1,446 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin registry``: packs, who has approved them, and where they are in service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tinyfin.cli.output import aligned, claim, emit, json_option, note
+from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.pack.signing import Key
+    from tinyfin.registry.events import Event
+    from tinyfin.registry.registry import Registry
+    from tinyfin.registry.state import Entry, State
+
+__all__ = ["command"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_DIGITS = 12
+"""Of a pack id in a table."""
+
+registry_option = click.option(
+    "--registry",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("registry"),
+    show_default=True,
+    envvar="TINYFIN_REGISTRY",
+    show_envvar=True,
+    help="Its folder.",
+)
+signer_option = click.option(
+    "--key",
+    "key_path",
+    type=_FILE,
+    required=True,
+    help="Your key, of `tinyfin keygen --kind person`, which the policy names.",
+)
+note_option = click.option("--note", "text", default="", help="A sentence that is kept with it.")
+why_option = click.option("--why", required=True, help="The reason, which is kept with it.")
+pack_argument = click.argument("pack")
+
+
+def signing(function: F) -> F:
+    """Options of a command that records an event."""
+    return registry_option(signer_option(json_option(function)))
+
+
+@click.group()
+def command() -> None:
+    """The registry: an OCI image layout of packs, and a log of signed events in which they are
+    added, validated, approved, released, promoted, halted and retired (docs/registry.md).
+
+    PACK is a pack id, six digits or more of how one begins, or a .tfpack file.
+    """
+
+
+@command.command("init")
+@click.argument("policy", type=_FILE)
+@signing
+def init(policy: Path, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Make a registry whose first event is a POLICY, a TOML file with persons and rules."""
+    from tinyfin.registry.policy import read_policy
+    from tinyfin.registry.registry import Registry
+
+    claim(folder, make_folder=True)
+    made = Registry.create(folder, read_policy(policy), _key(key_path))
+    _recorded(made, made.events()[0], as_json)
+
+
+@command.command("add")
+@click.argument("source", metavar="RUN")
+@click.argument("files", nargs=-1, type=_FILE)
+@public_key_option
+@signing
+def add(
+    source: str,
+    files: tuple[Path, ...],
+    public_keys: tuple[Path, ...],
+    folder: Path,
+    key_path: Path,
+    as_json: bool,
+) -> None:
+    """Add the pack of a RUN, of its release if there is one, or a .tfpack file.
+
+    What the run says of it is kept, too: release, metrics, evaluation, cards, configuration, and
+    further FILES.
+    """
+    from tinyfin.registry.contents import gather
+
+    registry = _opened(folder)
+    event = registry.add(gather(source, files, public_keys), _key(key_path))
+    _recorded(registry, event, as_json)
+
+
+@command.command("validate")
+@pack_argument
+@click.argument("files", nargs=-1, type=_FILE)
+@note_option
+@signing
+def validate(
+    pack: str, files: tuple[Path, ...], text: str, folder: Path, key_path: Path, as_json: bool
+) -> None:
+    """Record that you have looked at a PACK; FILES are kept as evidence."""
+    from tinyfin.errors import InputError
+
+    names = [file.name for file in files]
+    if len(set(names)) != len(names):
+        raise InputError("two files of one name: rename one")
+    registry = _opened(folder)
+    evidence = {file.name: file.read_bytes() for file in files}
+    event = registry.validate(pack, evidence, _key(key_path), text)
+    _recorded(registry, event, as_json)
+
+
+@command.command("approve")
+@pack_argument
+@note_option
+@signing
+def approve(pack: str, text: str, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Approve a PACK. As many persons must as the policy says, none of whom has added it."""
+    _record("approved", pack, {"note": text}, folder, key_path, as_json)
+
+
+@command.command("release")
+@pack_argument
+@note_option
+@signing
+def release(pack: str, text: str, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Release a PACK that is approved: from now on it may be promoted."""
+    _record("released", pack, {"note": text}, folder, key_path, as_json)
+
+
+@command.command("promote")
+@pack_argument
+@click.argument("stage")
+@click.option("--fleet", default="", help="Of these terminals; of all if not given.")
+@click.option("--wave", type=click.IntRange(0), help="Number of the wave.")
+@note_option
+@signing
+def promote(
+    pack: str,
+    stage: str,
+    fleet: str,
+    wave: int | None,
+    text: str,
+    folder: Path,
+    key_path: Path,
+    as_json: bool,
+) -> None:
+    """Say that terminals of a STAGE get a PACK, in the place of the one that was there."""
+    detail = {"stage": stage, "fleet": fleet, "wave": wave, "note": text}
+    _record("promoted", pack, detail, folder, key_path, as_json)
+
+
+@command.command("halt")
+@pack_argument
+@why_option
+@signing
+def halt(pack: str, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Halt a PACK: it is promoted no further until it is validated, approved and released again.
+
+    One person is enough.
+    """
+    _record("halted", pack, {"why": why}, folder, key_path, as_json)
+
+
+@command.command("retire")
+@pack_argument
+@why_option
+@signing
+def retire(pack: str, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Retire a PACK for good; it is in no stage any more."""
+    _record("retired", pack, {"why": why}, folder, key_path, as_json)
+
+
+@command.command("policy")
+@click.argument("file", type=_FILE)
+@signing
+def policy(file: Path, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Sign another policy, with other persons, keys or rules.
+
+    It counts when as many persons have signed the same one as must approve a pack.
+    """
+    from tinyfin.registry.policy import read_policy
+
+    detail = {"policy": read_policy(file).as_dict()}
+    _record("policy", None, detail, folder, key_path, as_json)
+
+
+@command.command("revoke")
+@click.argument("public_key", type=_FILE)
+@why_option
+@signing
+def revoke(public_key: Path, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Revoke a key that leaked, by its public half: it signs nothing more.
+
+    One person is enough. Approvals with that key do not count any more for packs that are not
+    released yet.
+    """
+    from tinyfin.pack.signing import key_id
+    from tinyfin.pack.trust import load_public_key
+
+    revoked = f"{key_id(load_public_key(public_key, 'person')):08x}"
+    _record("revoked", None, {"key": revoked, "why": why}, folder, key_path, as_json)
+
+
+@command.command("at")
+@click.argument("date", required=False)
+@registry_option
+@json_option
+def at(date: str | None, folder: Path, as_json: bool) -> None:
+    """Which pack was in which stage at a DATE (its end, UTC) or time, and who had approved it; now
+    without one."""
+    from tinyfin.registry.registry import moment_text
+
+    until = moment_text(date)
+    registry = _read(folder)
+    state = registry.state(until)
+    facts = {
+        "at": until,
+        "head": f"{state.number}:{state.head}",
+        "packs": [entry.as_dict() for entry in state.entries.values()],
+        "places": [place.as_dict() for place in state.places.values()],
+    }
+    emit(facts, as_json, _state_text(state, until))
+
+
+@command.command("show")
+@pack_argument
+@registry_option
+@json_option
+def show(pack: str, folder: Path, as_json: bool) -> None:
+    """A PACK: what it says of itself, what is kept with it, and its events."""
+    from tinyfin.registry.export import exported_pack
+
+    registry = _read(folder)
+    entry = registry.find(pack)
+    found = exported_pack(registry, entry)
+    events = [event for event in registry.events() if _is_about(event, entry)]
+    facts = {**found.as_dict(), "events": [event.model_dump() for event in events]}
+    rows = [(str(one.bytes), one.media_type, one.name) for one in found.files]
+    config = {key: value for key, value in found.config.as_dict().items() if key != "lineage"}
+    lines = [f"pack {entry.pack}: {entry.standing}", f"manifest {entry.manifest}"]
+    lines += [f"  {key}: {_words(value)}" for key, value in config.items()]
+    lines += [f"  lineage {key}: {value}" for key, value in found.config.lineage.items()]
+    lines += [f"  {line}" for line in aligned([("bytes", "media type", "file"), *rows])]
+    emit(facts, as_json, "\n".join([*lines, *_event_lines(events)]))
+
+
+@command.command("log")
+@click.argument("pack", required=False)
+@registry_option
+@json_option
+def log(pack: str | None, folder: Path, as_json: bool) -> None:
+    """The events, or those of a PACK."""
+    registry = _read(folder)
+    events = list(registry.events())
+    if pack is not None:
+        entry = registry.find(pack)
+        events = [event for event in events if _is_about(event, entry)]
+    facts = {"events": [{**one.model_dump(), "sha256": one.digest} for one in events]}
+    emit(facts, as_json, "\n".join(_event_lines(events)))
+
+
+@command.command("verify")
+@click.option(
+    "--head",
+    "head_texts",
+    metavar="NUMBER:HASH",
+    multiple=True,
+    help="An event that was there, as the command that recorded it printed it; or a file with the "
+    "newest line of the log as it was. May be repeated.",
+)
+@registry_option
+@json_option
+def verify(head_texts: tuple[str, ...], folder: Path, as_json: bool) -> None:
+    """Check every event (signature, chain, rules), and every blob that it names.
+
+    Names the event that was changed, removed or exchanged. Only a head that you keep elsewhere
+    shows that the newest events were cut off. Exit code 4 unless the registry is VALID.
+    """
+    from tinyfin.errors import MismatchError
+    from tinyfin.registry.log import parse_head
+
+    heads = [parse_head(text) for text in head_texts]
+    head, findings = _opened(folder).verify(heads)
+    facts = {
+        "verdict": findings[0].verdict if findings else "VALID",
+        "head": str(head),
+        "heads": len(heads),
+        "findings": [vars(finding) for finding in findings],
+    }
+    lines = [f"{folder}: {finding}" for finding in findings]
+    if not findings:
+        lines = [f"VALID: events 1 to {head.number}, head {head}"]
+        lines += [] if heads else ["no head to compare with: events cut off at the end do not show"]
+    emit(facts, as_json, "\n".join(lines))
+    if findings:
+        raise SystemExit(MismatchError.exit_code)
+
+
+@command.command("export")
+@click.option("--at", "date", help="As it was at this date (its end, UTC) or time.")
+@click.option("--out", "out_path", type=click.Path(path_type=Path, dir_okay=False))
+@registry_option
+def export(date: str | None, out_path: Path | None, folder: Path) -> None:
+    """The whole registry as JSON (docs/schemas/registry.json), to a file or to stdout."""
+    from tinyfin import files
+    from tinyfin.registry.export import export as exported
+    from tinyfin.registry.registry import moment_text
+
+    claim(out_path)
+    text = exported(_read(folder), moment_text(date)).text()
+    if out_path is None:
+        click.echo(text, nl=False)
+    else:
+        files.write(out_path, text)
+
+
+def _opened(folder: Path) -> Registry:
+    from tinyfin.registry.registry import Registry
+
+    return Registry(folder)
+
+
+def _read(folder: Path) -> Registry:
+    """Opened, and its log read."""
+    from tinyfin.registry.state import Verdict
+
+    registry = _opened(folder)
+    registry.events()
+    if registry.log.followed.verdict == Verdict.TORN:
+        note(
+            f"{registry.log.path}: event {registry.log.state.number + 1} {registry.log.followed.why}"
+        )
+    return registry
+
+
+def _key(path: Path) -> Key:
+    from tinyfin.pack.signing import load_key
+
+    return load_key(path, "person")
+
+
+def _record(
+    kind: str,
+    pack: str | None,
+    detail: Mapping[str, object],
+    folder: Path,
+    key_path: Path,
+    as_json: bool,
+) -> None:
+    registry = _opened(folder)
+    event = registry.record(kind, pack, detail, _key(key_path))
+    _recorded(registry, event, as_json)
+
+
+def _recorded(registry: Registry, event: Event, as_json: bool) -> None:
+    """Print the event that a command has recorded, and the new head, to be kept elsewhere."""
+    if registry.log.torn_bytes:
+        note(
+            f"{registry.log.path}: the last line was torn, as a power cut leaves it: its "
+            f"{registry.log.torn_bytes} bytes are removed"
+        )
+    facts = {**event.model_dump(), "sha256": event.digest}
+    head = f"head {event.number}:{event.digest}"
+    pending = "" if event.kind != "policy" else _pending(registry.log.state, event)
+    emit(facts, as_json, f"{_event_lines([event])[-1]}{pending}\n{head}")
+
+
+def _pending(state: State, event: Event) -> str:
+    """Whether a policy counts already."""
+    waiting = any(marks[-1].number == event.number for _, marks in state.proposals)
+    return ": signed, counts when others have signed it, too" if waiting else ": counts from now on"
+
+
+def _is_about(event: Event, entry: Entry) -> bool:
+    return event.subject is not None and event.subject.pack == entry.pack
+
+
+def _event_lines(events: list[Event]) -> list[str]:
+    rows = [
+        (
+            str(event.number),
+            event.time,
+            event.kind,
+            "" if event.subject is None else event.subject.pack[:_DIGITS],
+            f"{event.actor.name} ({event.actor.key})",
+            _detail_text(event),
+        )
+        for event in events
+    ]
+    return aligned([("event", "time", "kind", "pack", "signed by", "detail"), *rows])
+
+
+def _detail_text(event: Event) -> str:
+    from tinyfin.text import one_line
+
+    if event.kind in ("opened", "policy"):
+        persons = [person["name"] for person in event.detail["policy"]["persons"]]
+        return one_line(f"persons: {', '.join(persons)}")
+    shown = {k: v for k, v in event.detail.items() if v not in ("", None, [], {}, False)}
+    return one_line(", ".join(f"{key} {_words(value)}" for key, value in shown.items()))
+
+
+def _words(value: object) -> str:
+    """Of a list or an object the entries or keys."""
+    return " ".join(map(str, value)) if isinstance(value, (list, dict)) else str(value)
+
+
+def _state_text(state: State, until: str | None) -> str:
+    when = "now" if until is None else f"at {until}"
+    if not state.number:
+        return f"{when}: no event yet"
+    places = [
+        (
+            place.stage,
+            place.fleet or "all",
+            "" if place.wave is None else str(place.wave),
+            place.pack[:_DIGITS],
+            state.entries[place.pack].standing,
+            place.since.time,
+        )
+        for place in state.places.values()
+    ]
+    packs = [
+        (
+            entry.pack[:_DIGITS],
+            entry.standing,
+            entry.added.name,
+            ", ".join(mark.name for mark in entry.approvals),
+        )
+        for entry in state.entries.values()
+    ]
+    lines = [f"{when}: event {state.number} of {state.time}"]
+    if places:
+        lines += aligned([("stage", "fleet", "wave", "pack", "standing", "since"), *places])
+    lines += aligned([("pack", "standing", "added by", "approved by"), *packs]) if packs else []
+    return "\n".join(lines)

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into a registry with a pack: of a run, of its release, or of the pack alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tinyfin.documents import Facts
+from tinyfin.errors import InputError
+from tinyfin.formats import LAYOUTS
+from tinyfin.pack.container import Pack
+from tinyfin.pack.layouts import is_repack, layout_file, name_of
+from tinyfin.pack.trust import require_trusted, trusted_keys
+from tinyfin.registry.events import Added
+
+__all__ = ["Contents", "PackFacts", "gather", "pack_facts"]
+
+RELEASE = "release"
+"""The folder of a run that `tinyfin release` writes to."""
+OF_RELEASE = ("release.json", "release.html", "release.md")
+OF_RUN = (
+    "run.json",
+    "config.toml",
+    "metrics.json",
+    "parity.json",
+    "reference.json",
+    "model.tflite",
+    "evaluation.json",
+    "evaluation.html",
+    "MODEL_CARD.md",
+    "DATA_CARD.md",
+    "gate.toml",
+)
+"""Files that are kept where they are there."""
+
+
+class PackFacts(Facts):
+    """The config of a pack's manifest: what the pack says of itself."""
+
+    pack_id: str
+    sha256: str
+    bytes: int
+    model_id: str
+    family: str
+    schema_name: str
+    features: list[str]
+    layout: str
+    format_version: int
+    minimum_engine: str
+    security_counter: int
+    signed_by: str
+    development: bool
+    state_layout: str
+    parent: str | None
+    lineage: dict[str, Any]
+    """LINE: hashes of data, configuration, network and weights among them."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A pack and the files that go with it."""
+
+    pack: Pack
+    facts: PackFacts
+    detail: Added
+    """Of the event that adds it."""
+    files: tuple[tuple[str, bytes], ...]
+    """Name and content, the pack first."""
+
+
+def gather(
+    source: str | Path, more: Sequence[Path] = (), public_keys: Sequence[Path] = ()
+) -> Contents:
+    """A .tfpack file, or a run: the pack of its release if there is one, else the run's own.
+
+    more: files that are kept, too. public_keys: files of the keys that are trusted, the one that
+    the run remembers if empty. Raises InputError, PackError.
+    """
+    path = Path(source)
+    run = path if path.is_dir() else None
+    if run is not None:
+        released = run / RELEASE
+        folder = released if (released / "release.json").is_file() else run
+        path = folder / "model.tfpack"
+        if folder is released and not path.is_file():
+            raise InputError(
+                f"{released}: that release was refused, so it has no pack; see release.html, or "
+                "name the pack itself"
+            )
+    keys = trusted_keys(run or path, public_keys)
+    pack = require_trusted(_read(path), keys, path)
+    kept = {path.name: pack.data}
+    layouts = {}
+    for layout in LAYOUTS:
+        file = layout_file(path, layout)
+        if file.is_file():
+            other = require_trusted(_read(file), keys, file)
+            if not is_repack(other, pack):
+                raise InputError(f"{file}: is not {path.name} in another layout; sign it again")
+            layouts[layout] = other.pack_id.hex()
+            kept[file.name] = other.data
+    beside = [path.with_name(name) for name in OF_RELEASE]
+    beside += [] if run is None else [run / name for name in OF_RUN]
+    for file in [*(file for file in beside if file.is_file()), *more]:
+        data = _read(file)
+        if kept.setdefault(file.name, data) != data:
+            raise InputError(f"{file}: there is another {file.name} already; rename it")
+    facts = pack_facts(pack)
+    detail = Added(
+        development=pack.development,
+        layouts=layouts,
+        parent=facts.parent,
+        security_counter=pack.security_counter,
+        signed_by=facts.signed_by,
+    )
+    return Contents(pack, facts, detail, tuple(kept.items()))
+
+
+def pack_facts(pack: Pack) -> PackFacts:
+    """What a pack says of itself."""
+    return PackFacts(
+        pack_id=pack.pack_id.hex(),
+        sha256=hashlib.sha256(pack.data).hexdigest(),
+        bytes=len(pack.data),
+        model_id=pack.model_id.hex(),
+        family=str(pack.meta.get("family", "")),
+        schema_name=str(pack.meta.get("schema", "")),
+        features=list(pack.meta.get("features", [])),
+        layout=name_of(pack),
+        format_version=pack.format_version,
+        minimum_engine=".".join(str(pack.minimum_engine >> s & 255) for s in (16, 8, 0)),
+        security_counter=pack.security_counter,
+        signed_by=f"{pack.key_id:08x}",
+        development=pack.development,
+        state_layout=pack.state_layout.hex(),
+        parent=pack.lineage.get("parent"),
+        lineage=pack.lineage,
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from error

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A registry as one JSON document, for other tools: ``registry.json``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from tinyfin.documents import Document, Facts
+from tinyfin.errors import InputError
+from tinyfin.registry.contents import PackFacts
+from tinyfin.registry.events import Actor, Event, Subject
+from tinyfin.registry.policy import Policy
+from tinyfin.registry.registry import Registry
+from tinyfin.registry.state import Entry, Mark, Place
+
+__all__ = ["RegistryExport", "export", "exported_pack"]
+
+
+class EventFacts(Facts):
+    """An event. The log has it with its signature."""
+
+    number: int
+    time: str
+    kind: str
+    actor: Actor
+    subject: Subject | None
+    detail: dict[str, Any]
+    sha256: str
+    """Of its line."""
+
+
+class ExportedFile(Facts):
+    """A file that is kept with a pack."""
+
+    name: str
+    media_type: str
+    digest: str
+    bytes: int
+
+
+class ExportedPack(Entry):
+    """A pack, what it says of itself and what is kept with it."""
+
+    config: PackFacts
+    files: list[ExportedFile]
+
+
+class RegistryExport(Document):
+    """The file: a registry as it was at a time."""
+
+    NAME: ClassVar[str] = "registry.json"
+
+    at: str | None
+    """The time that was asked for; None for the newest state."""
+    head: str
+    """NUMBER:HASH of the newest event."""
+    policy: Policy
+    revoked: dict[str, Mark]
+    """By key id."""
+    packs: list[ExportedPack]
+    places: list[Place]
+    events: list[EventFacts]
+
+
+def export(registry: Registry, until: str | None = None) -> RegistryExport:
+    """A registry at a time, now if None. Raises InputError before its first event, and
+    MismatchError when the log is not valid or content was changed."""
+    state = registry.state(until)
+    if state.policy is None:
+        raise InputError(f"{registry.path}: has no event up to {until}")
+    return RegistryExport(
+        at=until,
+        head=f"{state.number}:{state.head}",
+        policy=state.policy,
+        revoked=state.revoked,
+        packs=[exported_pack(registry, entry) for entry in state.entries.values()],
+        places=list(state.places.values()),
+        events=[_event(event) for event in registry.events()[: state.number]],
+    )
+
+
+def exported_pack(registry: Registry, entry: Entry) -> ExportedPack:
+    """A pack with what its manifest holds. Raises InputError, MismatchError for missing or changed
+    content."""
+    manifest = registry.store.manifest(entry.manifest)
+    files = [
+        ExportedFile(
+            name=name, media_type=one["mediaType"], digest=one["digest"], bytes=one["size"]
+        )
+        for name, one in registry.store.layers(entry.manifest).items()
+    ]
+    config = json.loads(registry.store.read(manifest["config"]["digest"]))
+    held = {name: getattr(entry, name) for name in Entry.model_fields}
+    return ExportedPack(**held, config=PackFacts.model_validate(config), files=files)
+
+
+def _event(event: Event) -> EventFacts:
+    kept = {name: getattr(event, name) for name in EventFacts.model_fields if name != "sha256"}
+    return EventFacts(**kept, sha256=event.digest)

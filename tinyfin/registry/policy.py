@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy of a registry: who may sign what, and what a pack needs before terminals get it."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from tinyfin.config.toml import read_toml
+from tinyfin.documents import Facts, first_fault
+from tinyfin.errors import ConfigError
+from tinyfin.pack.signing import key_id
+from tinyfin.pack.trust import load_public_key
+
+__all__ = ["Person", "Policy", "read_policy"]
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Person(Facts):
+    """Somebody, or a machine, with a key of its own."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Public half."""
+    signs: list[str] = Field(default_factory=lambda: ["*"])
+    """Kinds of events, ``*`` for any letters."""
+
+    @property
+    def public(self) -> bytes:
+        """The public key, 32 bytes."""
+        return bytes.fromhex(self.key)
+
+    @property
+    def key_id(self) -> str:
+        """As events name the key."""
+        return f"{key_id(self.public):08x}"
+
+    def may_sign(self, kind: str) -> bool:
+        """Whether events of this kind are theirs."""
+        return any(fnmatch.fnmatchcase(kind, pattern) for pattern in self.signs)
+
+
+class Policy(Facts):
+    """What a registry asks for; it stands in the log."""
+
+    approvals: Annotated[int, Field(ge=1)] = 2
+    """Persons who must approve a pack, and sign a new policy."""
+    own_approval: bool = False
+    """Whether the one who added a pack may be one of them."""
+    validation: bool = True
+    """Whether a pack is validated before it is approved."""
+    development: bool = False
+    """Whether a pack of the development key may be released, as on a rig."""
+    stages: list[_Name] = Field(default_factory=lambda: ["laboratory", "pilot", "production"])
+    persons: list[Person]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for what, values in (
+            ("stage", self.stages),
+            ("name", [person.name for person in self.persons]),
+            ("key", [person.key_id for person in self.persons]),
+        ):
+            twice = [value for i, value in enumerate(values) if value in values[:i]]
+            if twice:
+                raise ValueError(f"the {what} {twice[0]} stands twice")
+        approvers = sum(person.may_sign("approved") for person in self.persons)
+        if approvers < self.approvals:
+            raise ValueError(f"{self.approvals} must approve, and {approvers} of the persons may")
+        return self
+
+    def person(self, key: str) -> Person | None:
+        """Whose key id that is."""
+        return next((person for person in self.persons if person.key_id == key), None)
+
+
+def read_policy(path: str | Path) -> Policy:
+    """The policy of a TOML file, which names files of public keys next to it. Raises ConfigError,
+    InputError."""
+    table = read_toml(path)
+    persons = table.get("persons")
+    if not isinstance(persons, list) or not all(isinstance(one, dict) for one in persons):
+        raise ConfigError(f"{path}: persons: name each with [[persons]], its name and key")
+    for person in persons:
+        if isinstance(file := person.get("key"), str):
+            person["key"] = load_public_key(Path(path).parent / file, "person").hex()
+    try:
+        return Policy.model_validate(table)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_fault(error)}") from error
