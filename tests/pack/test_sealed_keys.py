@@ -114,12 +114,12 @@ def test_the_key_of_the_hsm_stays_there(tmp_path: Path) -> None:
 
 
 def test_every_kind_can_be_sealed(tmp_path: Path) -> None:
-    for kind in ("release", "root", "fleet"):
+    for kind in ("release", "root", "person", "fleet"):
         path = tmp_path / kind
         facts = tinyfin_json("keygen", path, "--kind", kind, "--hsm", URI)
         assert facts["sealed"] is True
     assert len(load_fleet_key(tmp_path / "fleet")) == 32
-    for kind in ("release", "root"):
+    for kind in ("release", "root", "person"):
         assert load_key(tmp_path / kind, kind).public == load_public_key(  # type: ignore[arg-type]
             tmp_path / f"{kind}.pub",
             kind,  # type: ignore[arg-type]

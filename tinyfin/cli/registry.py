@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tinyfin.cli.output import aligned, claim, emit, json_option, note
+from tinyfin.cli.output import aligned, claim, emit, json_option
+from tinyfin.cli.output import note as say
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ signer_option = click.option(
     required=True,
     help="Your key, of `tinyfin keygen --kind person`, which the policy names.",
 )
-note_option = click.option("--note", "text", default="", help="A sentence that is kept with it.")
+note_option = click.option("--note", default="", help="A sentence that is kept with it.")
 why_option = click.option("--why", required=True, help="The reason, which is kept with it.")
 pack_argument = click.argument("pack")
 
@@ -105,7 +106,7 @@ def add(
 @note_option
 @signing
 def validate(
-    pack: str, files: tuple[Path, ...], text: str, folder: Path, key_path: Path, as_json: bool
+    pack: str, files: tuple[Path, ...], note: str, folder: Path, key_path: Path, as_json: bool
 ) -> None:
     """Record that you have looked at a PACK; FILES are kept as evidence."""
     from tinyfin.errors import InputError
@@ -115,26 +116,41 @@ def validate(
         raise InputError("two files of one name: rename one")
     registry = _opened(folder)
     evidence = {file.name: file.read_bytes() for file in files}
-    event = registry.validate(pack, evidence, _key(key_path), text)
+    event = registry.validate(pack, evidence, _key(key_path), note)
     _recorded(registry, event, as_json)
 
 
-@command.command("approve")
-@pack_argument
-@note_option
-@signing
-def approve(pack: str, text: str, folder: Path, key_path: Path, as_json: bool) -> None:
-    """Approve a PACK. As many persons must as the policy says, none of whom has added it."""
-    _record("approved", pack, {"note": text}, folder, key_path, as_json)
+def _deed(verb: str, kind: str, option: Callable[[Any], Any], text: str) -> None:
+    """A command that records an event about a pack, and a sentence with it."""
+
+    @command.command(verb, help=text)
+    @pack_argument
+    @option
+    @signing
+    def deed(pack: str, folder: Path, key_path: Path, as_json: bool, **sentence: str) -> None:
+        _record(kind, pack, sentence, folder, key_path, as_json)
 
 
-@command.command("release")
-@pack_argument
-@note_option
-@signing
-def release(pack: str, text: str, folder: Path, key_path: Path, as_json: bool) -> None:
-    """Release a PACK that is approved: from now on it may be promoted."""
-    _record("released", pack, {"note": text}, folder, key_path, as_json)
+_deed(
+    "approve",
+    "approved",
+    note_option,
+    "Approve a PACK. As many persons must as the policy says, none of whom has added it.",
+)
+_deed(
+    "release",
+    "released",
+    note_option,
+    "Release a PACK that is approved: from now on it may be promoted.",
+)
+_deed(
+    "halt",
+    "halted",
+    why_option,
+    "Halt a PACK: it is promoted no further until it is validated, approved and released again. "
+    "One person is enough.",
+)
+_deed("retire", "retired", why_option, "Retire a PACK for good; it is in no stage any more.")
 
 
 @command.command("promote")
@@ -149,35 +165,14 @@ def promote(
     stage: str,
     fleet: str,
     wave: int | None,
-    text: str,
+    note: str,
     folder: Path,
     key_path: Path,
     as_json: bool,
 ) -> None:
     """Say that terminals of a STAGE get a PACK, in the place of the one that was there."""
-    detail = {"stage": stage, "fleet": fleet, "wave": wave, "note": text}
+    detail = {"stage": stage, "fleet": fleet, "wave": wave, "note": note}
     _record("promoted", pack, detail, folder, key_path, as_json)
-
-
-@command.command("halt")
-@pack_argument
-@why_option
-@signing
-def halt(pack: str, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
-    """Halt a PACK: it is promoted no further until it is validated, approved and released again.
-
-    One person is enough.
-    """
-    _record("halted", pack, {"why": why}, folder, key_path, as_json)
-
-
-@command.command("retire")
-@pack_argument
-@why_option
-@signing
-def retire(pack: str, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
-    """Retire a PACK for good; it is in no stage any more."""
-    _record("retired", pack, {"why": why}, folder, key_path, as_json)
 
 
 @command.command("policy")
@@ -336,10 +331,9 @@ def _read(folder: Path) -> Registry:
 
     registry = _opened(folder)
     registry.events()
-    if registry.log.followed.verdict == Verdict.TORN:
-        note(
-            f"{registry.log.path}: event {registry.log.state.number + 1} {registry.log.followed.why}"
-        )
+    found = registry.log.followed
+    if found.verdict == Verdict.TORN:
+        say(f"{registry.log.path}: event {found.number} {found.why}")
     return registry
 
 
@@ -365,7 +359,7 @@ def _record(
 def _recorded(registry: Registry, event: Event, as_json: bool) -> None:
     """Print the event that a command has recorded, and the new head, to be kept elsewhere."""
     if registry.log.torn_bytes:
-        note(
+        say(
             f"{registry.log.path}: the last line was torn, as a power cut leaves it: its "
             f"{registry.log.torn_bytes} bytes are removed"
         )

@@ -16,6 +16,7 @@ from tinyfin.documents import first_fault
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.output_claims import claimed
 from tinyfin.pack.signing import Key
+from tinyfin.progress import Stage, stage
 from tinyfin.registry.events import KINDS, Event, Opened, Subject, make_event, parse_line
 from tinyfin.registry.state import Fault, State, Verdict
 
@@ -58,8 +59,12 @@ class Followed:
 
     def go_on(self, data: bytes) -> None:
         """Take what stands in the file from ``taken_bytes`` on."""
-        at = 0
         self.verdict, self.number, self.why = Verdict.VALID, None, ""
+        with stage("checking the log", data.count(b"\n"), "events") as work:
+            self._go_on(data, work)
+
+    def _go_on(self, data: bytes, work: Stage) -> None:
+        at = 0
         while at < len(data):
             end = data.find(b"\n", at) + 1
             line = data[at : end or len(data)]
@@ -80,6 +85,7 @@ class Followed:
                 self._fault(fault.verdict, str(fault))
                 return
             at = end
+            work.step()
 
     def take(self, event: Event) -> None:
         """Go on by an event. Raises Fault, and then nothing has changed."""
