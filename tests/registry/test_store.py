@@ -4,6 +4,7 @@ content has equal bytes."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -15,7 +16,7 @@ import pytest
 
 from tests.support.cli import tinyfin, tinyfin_json
 from tests.support.registries import START_S, contents, key, policy, registry
-from tinyfin.errors import InputError
+from tinyfin.errors import InputError, PackError
 from tinyfin.pack.signing import save_key
 from tinyfin.registry.registry import Registry
 from tinyfin.registry.store import Store
@@ -147,3 +148,17 @@ def test_a_run_that_was_trained_here_goes_in(
     assert shown["config"]["lineage"]["data"]
     assert tinyfin("registry verify").output.startswith("VALID")
     assert descriptors(Path("r"))
+
+
+def test_what_an_event_says_of_its_pack_is_checked(tmp_path: Path) -> None:
+    """Whoever adds a pack signs what it is: nobody approves what it is not."""
+    made = registry(tmp_path / "r")
+    held = contents(tmp_path / "run")
+    lie = held.detail.model_copy(update={"development": True})
+    pack = held.pack.pack_id.hex()
+    made.add(dataclasses.replace(held, detail=lie), key("a"), now_s=START_S + 60)
+    made.validate(pack, {}, key("b"), now_s=START_S + 120)
+    with pytest.raises(PackError, match="says other things"):
+        made.record("approved", pack, {}, key("b"), now_s=START_S + 180)
+    (finding,) = made.verify()[1]
+    assert (finding.verdict, finding.number) == ("CORRUPT", 2)

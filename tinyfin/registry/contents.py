@@ -17,7 +17,7 @@ from tinyfin.pack.layouts import is_repack, layout_file, name_of
 from tinyfin.pack.trust import require_trusted, trusted_keys
 from tinyfin.registry.events import Added
 
-__all__ = ["Contents", "PackFacts", "gather", "pack_facts"]
+__all__ = ["Contents", "PackFacts", "added_detail", "gather", "pack_facts"]
 
 RELEASE = "release"
 """The folder of a run that `tinyfin release` writes to."""
@@ -101,7 +101,7 @@ def gather(
             other = require_trusted(_read(file), keys, file)
             if not is_repack(other, pack):
                 raise InputError(f"{file}: is not {path.name} in another layout; sign it again")
-            layouts[layout] = other.pack_id.hex()
+            layouts[name_of(other)] = other.pack_id.hex()
             kept[file.name] = other.data
     beside = [path.with_name(name) for name in OF_RELEASE]
     beside += [] if run is None else [run / name for name in OF_RUN]
@@ -110,14 +110,18 @@ def gather(
         if kept.setdefault(file.name, data) != data:
             raise InputError(f"{file}: there is another {file.name} already; rename it")
     facts = pack_facts(pack)
-    detail = Added(
-        development=pack.development,
+    return Contents(pack, facts, added_detail(facts, layouts), tuple(kept.items()))
+
+
+def added_detail(facts: PackFacts, layouts: dict[str, str]) -> Added:
+    """What the event that adds a pack says of it."""
+    return Added(
+        development=facts.development,
         layouts=layouts,
         parent=facts.parent,
-        security_counter=pack.security_counter,
+        security_counter=facts.security_counter,
         signed_by=facts.signed_by,
     )
-    return Contents(pack, facts, detail, tuple(kept.items()))
 
 
 def pack_facts(pack: Pack) -> PackFacts:

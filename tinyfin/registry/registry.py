@@ -14,7 +14,7 @@ from tinyfin import files
 from tinyfin.errors import InputError, PackError, TinyfinError
 from tinyfin.pack.container import open_pack, parse_pack
 from tinyfin.pack.signing import Key
-from tinyfin.registry.contents import Contents, pack_facts
+from tinyfin.registry.contents import Contents, added_detail, pack_facts
 from tinyfin.registry.events import Event, Subject, time_text
 from tinyfin.registry.log import Head, Log, follow, next_event
 from tinyfin.registry.policy import Policy
@@ -130,11 +130,16 @@ class Registry:
         *,
         now_s: int | None = None,
     ) -> Event:
-        """Record an event, about a pack or about none. Raises InputError when it breaks a rule,
-        MismatchError when the log is not valid."""
+        """Record an event, about a pack or about none; the content of a pack that is approved or
+        released is checked first. Raises InputError when it breaks a rule, MismatchError when the
+        log is not valid or content was changed."""
         with self._writing():
-            subject = None if pack is None else _subject(self.find(pack))
-            return self.log.append(kind, subject, detail, key, now_s=now_s)
+            if pack is None:
+                return self.log.append(kind, None, detail, key, now_s=now_s)
+            entry = self.find(pack)
+            if kind in ("approved", "released"):
+                self._check_content(self.log.followed.events[entry.added.number - 1])
+            return self.log.append(kind, _subject(entry), detail, key, now_s=now_s)
 
     def find(self, text: str) -> Entry:
         """The pack of an id (of any of its layouts), of how an id begins, or of a .tfpack file.
@@ -202,12 +207,17 @@ class Registry:
             return
         self.store.check(event.subject.manifest)
         manifest = self.store.manifest(event.subject.manifest)
-        pack = parse_pack(self.store.read(manifest["layers"][0]["digest"]))
-        facts = self.store.read(manifest["config"]["digest"])
-        if pack.pack_id.hex() != event.subject.pack or json.loads(facts) != (
-            pack_facts(pack).as_dict()
+        packs = [one for one in manifest["layers"] if one["mediaType"] == PACK]
+        pack, *others = [parse_pack(self.store.read(one["digest"])) for one in packs]
+        facts = pack_facts(pack)
+        said = added_detail(facts, event.detail["layouts"])
+        if (
+            pack.pack_id.hex() != event.subject.pack
+            or json.loads(self.store.read(manifest["config"]["digest"])) != facts.as_dict()
+            or event.detail != said.as_dict()
+            or not {*said.layouts.values()} <= {other.pack_id.hex() for other in others}
         ):
-            raise PackError(f"{event.subject.manifest}: its facts are not those of its pack")
+            raise PackError(f"{event.subject.manifest}: the event or the config says other things")
 
 
 def moment_text(text: str | None) -> str | None:

@@ -217,6 +217,7 @@ class State:
         lists += [entry.approvals for entry in self.entries.values() if entry.released is None]
         for marks in lists:
             marks[:] = [one for one in marks if one.key != key]
+        self.proposals = [(policy, marks) for policy, marks in self.proposals if marks]
 
     def _add(self, subject: Subject | None, detail: Added, mark: Mark, policy: Policy) -> None:
         if subject is None:
