@@ -305,18 +305,20 @@ def verify(head_texts: tuple[str, ...], folder: Path, as_json: bool) -> None:
 @click.option("--at", "date", help="As it was at this date (its end, UTC) or time.")
 @click.option("--out", "out_path", type=click.Path(path_type=Path, dir_okay=False))
 @registry_option
-def export(date: str | None, out_path: Path | None, folder: Path) -> None:
+@json_option
+def export(date: str | None, out_path: Path | None, folder: Path, as_json: bool) -> None:
     """The whole registry as JSON (docs/schemas/registry.json), to a file or to stdout."""
     from tinyfin import files
     from tinyfin.registry.export import export as exported
     from tinyfin.registry.registry import moment_text
 
     claim(out_path)
-    text = exported(_read(folder), moment_text(date)).text()
-    if out_path is None:
-        click.echo(text, nl=False)
-    else:
-        files.write(out_path, text)
+    found = exported(_read(folder), moment_text(date))
+    text = found.text().rstrip("\n")
+    if out_path is not None:
+        files.write(out_path, found.text())
+        text = f"{out_path}: {len(found.packs)} packs, head {found.head}"
+    emit(found.as_dict(), as_json, text)
 
 
 def _opened(folder: Path) -> Registry:
