@@ -10,8 +10,8 @@ from typing import Any
 from tinyfin.documents import Document
 from tinyfin.hil.reporting.report import ReplayReport
 from tinyfin.hil.runs.results import RigResult
-from tinyfin.results.check import DataCheck
 from tinyfin.registry.export import RegistryExport
+from tinyfin.results.check import DataCheck
 from tinyfin.results.evaluation import Evaluation
 from tinyfin.results.facts import ResultFile
 from tinyfin.results.metrics import Metrics
