@@ -108,8 +108,11 @@ def test_terminal_application_boots_and_replays(name: str) -> None:
     assert total - free <= parts.stack_bound_bytes, "the call graph misses something"
     own = parts.flash_bytes - parts.flash["plan"] - parts.flash["pack"]
     slots = parts.flash["slots and journal"]
-    assert own - parts.flash["signature check"] - slots <= (33 if slots else 35) << 10
-    assert slots <= 11 << 10
+    rest = own - parts.flash["signature check"] - slots
+    if target.architecture == "riscv":  # whose code is a fifth larger than Thumb
+        assert rest <= 40 << 10 and slots <= 13 << 10
+    else:
+        assert rest <= (33 if slots else 35) << 10 and slots <= 11 << 10
 
 
 @pytest.mark.parametrize("name", on_target("cortex-m4", "stm32f405", "rv32imc"))
