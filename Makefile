@@ -92,7 +92,7 @@ fuzz: system-fuzz
 	firmware/test/fuzz.sh $(FUZZ_SECONDS)
 
 modelfuzz: install
-	OWN_MODEL_RUNS=$(or $(RUNS),15000) $(BIN)/python -m pytest -q -s tests/quantization/own_models/test_hostile_files.py -k no_bytes
+	OWN_MODEL_RUNS=$(or $(RUNS),15000) $(BIN)/python -m pytest -q -s --timeout=$(DAY_S) tests/quantization/own_models/test_hostile_files.py -k no_bytes
 
 install: $(VENV)/.installed $(VENV)/.native
 	@$(BIN)/python .ci/editable.py
