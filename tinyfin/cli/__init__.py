@@ -64,6 +64,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("notices", "tinyfin.cli.notices", "Signed notices of fraud to a terminal in service."),
     ("audit", "tinyfin.cli.audit", "Read and verify the audit log of a terminal."),
     ("report", "tinyfin.cli.report", "Read and show a report of a terminal."),
+    ("fleet", "tinyfin.cli.fleet", "Keep the reports of many terminals, and ask them."),
     ("replay", "tinyfin.cli.replay", "Replay transactions on a target and compare every byte."),
     ("hil", "tinyfin.cli.hil", "Run the targets of a rig: flash, replay, compare, report."),
     ("state", "tinyfin.cli.state", "Show, erase, make and move what a terminal remembers."),

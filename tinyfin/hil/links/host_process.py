@@ -17,7 +17,7 @@ from tinyfin.codegen.emit import emit
 from tinyfin.errors import ToolError
 from tinyfin.progress import stage
 
-__all__ = ["build_host_line", "build_host_terminal"]
+__all__ = ["build_host_line", "build_host_reports", "build_host_terminal"]
 
 _DEADLINE_S = 300.0
 _KEPT = 32
@@ -101,6 +101,40 @@ def build_host_line() -> Path:
         program.parent.mkdir(parents=True, exist_ok=True)
         temporary = program.with_name(f"line.{os.getpid()}")
         _compile([compiler, "-std=c99", "-O2", str(source), "-o", str(temporary)])
+        temporary.replace(program)
+    return program
+
+
+def build_host_reports() -> Path:
+    """Compile the maker of terminals' reports for this machine; the program's path.
+
+    Its source, ``firmware/ports/host/reports.c``, says what it reads and writes. Raises ToolError
+    as :func:`build_host_terminal` does.
+    """
+    compiler = _compiler()
+    firmware = paths.firmware_dir()
+    monocypher = _monocypher(firmware)
+    slots = firmware / "src" / "slots"
+    sources = [
+        firmware / "ports" / "host" / "reports.c",
+        firmware / "src" / "bytes.c",
+        *(slots / f"{name}.c" for name in ("audit", "journal", "keys", "report", "slots")),
+        *sorted((firmware / "lib" / "tinyfin" / "src").rglob("*.c")),
+    ]
+    includes = ("ports", "src", "lib/tinyfin/include")
+    key = hashlib.sha256(compiler.encode())
+    for path in (*sources, *sorted(slots.glob("*.h")), *sorted((firmware / "src").glob("*.h"))):
+        key.update(path.read_bytes())
+    for path in sorted((firmware / "lib" / "tinyfin").rglob("*.h")):
+        key.update(path.read_bytes())
+    program = paths.cache_dir() / "host" / f"reports-{key.hexdigest()[:16]}"
+    if not cache.used(program):
+        program.parent.mkdir(parents=True, exist_ok=True)
+        temporary = program.with_name(f"reports.{os.getpid()}")
+        command = [compiler, "-std=c11", "-O2", "-DTFIN_PORT_FLASH"]
+        command += [f"-I{path}" for path in (*(firmware / name for name in includes), monocypher)]
+        command += [*map(str, sources), str(_monocypher_object(compiler, monocypher))]
+        _compile([*command, "-o", str(temporary)])
         temporary.replace(program)
     return program
 

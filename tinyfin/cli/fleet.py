@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin fleet``: the reports of many terminals, in a lake of one's own."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tinyfin.cli.fleet_carriers import pull, push, serve
+from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
+from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.fleet.lake import Lake
+
+__all__ = ["command"]
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_lake_argument = click.argument("lake", type=click.Path(path_type=Path, file_okay=False))
+_keys_option = click.option(
+    "--report-keys",
+    "keys_path",
+    type=_FILE,
+    help="A fleet key, or a file of `tinyfin fleet keys`; the one that the lake was made with if "
+    "not given.",
+)
+
+
+@click.group()
+def command() -> None:
+    """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
+
+
+for carrier in (serve, pull, push):
+    command.add_command(carrier)
+
+
+def _open(path: Path) -> Lake:
+    from tinyfin.fleet.lake import Lake
+
+    return Lake(path)
+
+
+@command.command("init")
+@_lake_argument
+@click.option("--report-keys", "keys_path", type=_FILE, help="Where `ingest` finds report keys.")
+@click.option(
+    "--key",
+    "key_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of the key that makes aliases; it is made if need be. lake.key in the lake if not "
+    "given.",
+)
+@click.option("--encrypt", is_flag=True, help="Encrypt the Parquet files, under that key.")
+@click.option(
+    "--buckets",
+    type=click.IntRange(1, 4096),
+    default=16,
+    show_default=True,
+    help="Files of a day; a bucket should hold at most 100,000 terminals.",
+)
+@json_option
+def init(
+    lake: Path,
+    keys_path: Path | None,
+    key_path: Path | None,
+    encrypt: bool,
+    buckets: int,
+    as_json: bool,
+) -> None:
+    """Make a lake in a new folder, LAKE."""
+    from tinyfin.fleet.lake import Lake
+
+    made = Lake.create(
+        lake, buckets=buckets, key=key_path, report_keys=keys_path, encrypted=encrypt
+    )
+    emit(made.settings.as_dict(), as_json, f"{lake}: a new lake; put reports into {made.inbox}")
+
+
+@command.command("keys")
+@click.argument("terminals", type=_FILE)
+@click.option("--fleet-key", "fleet_path", type=_FILE, required=True, help="The fleet key.")
+@out_option("The report keys.")
+@json_option
+def keys(terminals: Path, fleet_path: Path, out_path: Path, as_json: bool) -> None:
+    """Write the report keys of TERMINALS, a file with an id in each line.
+
+    A machine that has them can check reports; with the fleet key it could also make audit logs.
+    """
+    from tinyfin.field.keys import load_fleet_key
+    from tinyfin.files import whole
+    from tinyfin.fleet.secrets import report_keys_text
+
+    claim(out_path)
+    text = report_keys_text(load_fleet_key(fleet_path), terminals.read_text("utf-8").split())
+    with whole(out_path, private=True) as unfinished:
+        unfinished.write_text(text, encoding="ascii")
+    count = text.count("\n") - 1
+    facts = {"file": str(out_path), "terminals": count}
+    emit(facts, as_json, f"{out_path}: report keys of {count} terminals")
+
+
+@command.command("pack")
+@_lake_argument
+@click.argument("pack", type=click.Path(path_type=Path, exists=True))
+@public_key_option
+@json_option
+def pack(lake: Path, pack: Path, public_keys: tuple[Path, ...], as_json: bool) -> None:
+    """Let LAKE know PACK, a run folder or a .tfpack: the names of its histograms and, of a run,
+    share and delay of the notices that training assumed."""
+    from tinyfin.fleet.packs import add_pack
+
+    facts = add_pack(_open(lake), pack, public_keys)
+    text = f"{lake}: knows pack {facts.pack_id}, {len(facts.histograms)} histograms"
+    emit(facts.as_dict(), as_json, text)
+
+
+@command.command("ingest")
+@_lake_argument
+@click.option(
+    "--from",
+    "inbox",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder in place of the lake's inbox, on its file system.",
+)
+@_keys_option
+@json_option
+def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool) -> None:
+    """Merge the files of the inbox into LAKE: each a report, or a tar of reports.
+
+    The files are in `processed` or `rejected` then. A report that comes twice, or late, or in
+    another order changes nothing; killed, the command is to be called again.
+    """
+    from tinyfin.fleet.ingest import ingest
+
+    opened = _open(lake)
+    done = ingest(opened, opened.report_keys(keys_path), inbox)
+    for message in done.messages:
+        note(f"refused: {message}")
+    refused = sum(done.refused.values())
+    facts = {
+        "files": done.files,
+        "reports": done.reports,
+        "again": done.again,
+        "refused": dict(done.refused),
+    }
+    emit(facts, as_json, f"{lake}: {done.reports} reports of {done.files} files, {refused} refused")
+
+
+@command.command("labels")
+@_lake_argument
+@click.argument("file", type=DataFile(Path))
+@json_option
+def labels(lake: Path, file: Path, as_json: bool) -> None:
+    """Merge FILE (CSV, Parquet or Arrow): what became known of transactions.
+
+    Columns: terminal, its id; id of the transaction; time of it, and known, when it became known,
+    in seconds since 2000-01-01; label, fraud or cleared; and token of the card, if it is known.
+    """
+    from tinyfin.fleet.labels import add_labels
+
+    count, left_out = add_labels(_open(lake), file)
+    facts = {"labels": count, "left_out": left_out}
+    emit(facts, as_json, f"{lake}: {count} labels, {left_out} of them erased or too old")
+
+
+@command.command("query")
+@_lake_argument
+@click.argument("sql")
+@json_option
+def query(lake: Path, sql: str, as_json: bool) -> None:
+    """Ask LAKE with SQL, by DuckDB; docs/formats/lake.md has its tables and views.
+
+    The answer is for those who run the fleet; `publish` makes tables for others.
+    """
+    from tinyfin.fleet.views import connect, rows_of
+
+    with connect(_open(lake)) as base:
+        rows = rows_of(base, sql)
+    emit({"rows": rows}, as_json, "\n".join(_table(rows)) if rows else "no rows")
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    cells = [["-" if value is None else str(value) for value in row.values()] for row in rows]
+    return aligned([list(rows[0]), *cells])
+
+
+@command.command("publish")
+@_lake_argument
+@click.option(
+    "--by",
+    type=click.Choice(["pack", "phase", "reason", "level"]),
+    default="pack",
+    show_default=True,
+    help="What the columns are, next to the day.",
+)
+@json_option
+def publish(lake: Path, by: str, as_json: bool) -> None:
+    """A table of LAKE for others: by day and another column, with totals.
+
+    Cells of fewer than 5 terminals or 20 transactions are left out, and so are those from which
+    they could be computed.
+    """
+    from tinyfin.fleet.publish import published
+    from tinyfin.fleet.views import connect
+
+    with connect(_open(lake)) as base:
+        rows = published(base, by)
+    emit({"rows": rows}, as_json, "\n".join(_table(rows)) if rows else "no rows")
+
+
+@command.command("status")
+@_lake_argument
+@json_option
+def status(lake: Path, as_json: bool) -> None:
+    """What LAKE holds, what was refused, and the notices that came against those of training."""
+    from tinyfin.fleet.status import status_of
+
+    facts = status_of(_open(lake))
+    rows = [("fact", "value")]
+    for name, value in facts.items():
+        several = value.items() if isinstance(value, dict) else [("", value)]
+        rows += [(f"{name} {key}".rstrip(), str(one)) for key, one in several]
+    emit(facts, as_json, "\n".join(aligned(rows)))
+
+
+@command.command("retain")
+@_lake_argument
+@click.option(
+    "--keep-days", type=click.IntRange(min=1), required=True, help="Days that stay, with today."
+)
+@click.option(
+    "--as-of", type=click.DateTime(["%Y-%m-%d"]), help="In place of today (UTC), for a report."
+)
+@json_option
+def retain(lake: Path, keep_days: int, as_of: dt.datetime | None, as_json: bool) -> None:
+    """Remove older days from LAKE, and refuse them from now on."""
+    from tinyfin.fleet.lake import date_of, day_number
+    from tinyfin.fleet.upkeep import retain
+
+    opened = _open(lake)
+    today = day_number((as_of or dt.datetime.now(dt.UTC)).date())
+    count = retain(opened, today - keep_days + 1)
+    first = str(date_of(opened.settings.first_day))
+    emit(
+        {"first_day": first, "rows": count}, as_json, f"{lake}: from {first} on; {count} rows gone"
+    )
+
+
+@command.command("erase")
+@_lake_argument
+@click.option("--terminal", help="Its id, 16 hexadecimal digits.")
+@click.option("--terminal-alias", help="Its alias in the lake.")
+@click.option("--token", help="Token of a card, 64 bits in hexadecimal.")
+@click.option("--card-alias", help="Its alias in the lake.")
+@json_option
+def erase(
+    lake: Path,
+    terminal: str | None,
+    terminal_alias: str | None,
+    token: str | None,
+    card_alias: str | None,
+    as_json: bool,
+) -> None:
+    """Remove all of a terminal, or of a card, from LAKE, and refuse it from now on.
+
+    With the id of a terminal, files of the inbox and those kept aside are searched for it, too.
+    """
+    from tinyfin.field.keys import parse_terminal_id
+    from tinyfin.fleet.upkeep import erase
+    from tinyfin.hil.state_image import parse_token
+
+    if sum(x is not None for x in (terminal, terminal_alias, token, card_alias)) != 1:
+        raise click.UsageError("give one of --terminal, --terminal-alias, --token, --card-alias")
+    opened = _open(lake)
+    count = erase(
+        opened,
+        terminal=None if terminal is None else parse_terminal_id(terminal),
+        alias=terminal_alias or "",
+        card=opened.key.card(parse_token(token)) if token else card_alias or "",
+    )
+    emit({"rows": count}, as_json, f"{lake}: {count} rows are gone")
+
+
+@command.command("alias")
+@_lake_argument
+@click.argument("terminal")
+@json_option
+def alias(lake: Path, terminal: str, as_json: bool) -> None:
+    """How LAKE calls TERMINAL, an id of 16 hexadecimal digits."""
+    from tinyfin.field.keys import parse_terminal_id
+
+    name = _open(lake).key.terminal(parse_terminal_id(terminal))
+    emit({"alias": name}, as_json, name)
+
+
+@command.command("verify")
+@_lake_argument
+@json_option
+def verify(lake: Path, as_json: bool) -> None:
+    """Whether the files of LAKE are those that were written. Exit code 4 when they are not."""
+    from tinyfin.errors import MismatchError
+
+    opened = _open(lake)
+    with opened.shared():
+        faults, count = opened.faults(), len(opened.manifest().parts)
+    emit({"files": count, "faults": faults}, as_json, "\n".join([f"{count} files", *faults]))
+    if faults:
+        note(f"error: {lake}: {len(faults)} faults")
+        raise SystemExit(MismatchError.exit_code)

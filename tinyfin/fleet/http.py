@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports over HTTPS: POST a report to ``/reports``; it is in the inbox when the answer comes."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyfin import optional_packages
+from tinyfin.errors import InputError
+from tinyfin.field.report import MOST_BYTES
+from tinyfin.fleet.admission import Admission, Refused, Why
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.applications import Starlette
+
+__all__ = ["application", "server"]
+
+_MOST_CONNECTIONS = 1000
+_KEEP_ALIVE_S = 30
+_STATUS = {Why.SIZE: 413, Why.TERMINAL: 403, Why.MAC: 403, Why.OLD: 410, Why.ERASED: 410}
+
+
+def application(admission: Admission) -> Starlette:
+    """An ASGI application. 201: the report is in the inbox, for good; the same report again is the
+    same answer. 403, 410, 413, 422: it is refused, the JSON says why, and it is kept aside."""
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse
+    from starlette.routing import Route
+
+    async def take(request: Request) -> JSONResponse:
+        data = bytearray()
+        async for piece in request.stream():
+            data += piece
+            if len(data) > MOST_BYTES:
+                text = f"more than {MOST_BYTES} bytes; POST one report at a time"
+                return _refusal(Why.SIZE, text)
+        try:
+            name = await run_in_threadpool(admission.deliver, bytes(data))
+        except Refused as error:
+            return _refusal(error.why, str(error))
+        return JSONResponse({"report": name}, 201)
+
+    def _refusal(why: Why, text: str) -> JSONResponse:
+        facts = {"refused": str(why), "message": text}
+        return JSONResponse(facts, _STATUS.get(why, 422), {"connection": "close"})
+
+    async def health(_: Request) -> JSONResponse:
+        return JSONResponse({"ready": True})
+
+    return Starlette(
+        routes=[
+            Route("/reports", take, methods=["POST"]),
+            Route("/health", health, methods=["GET"]),
+        ]
+    )
+
+
+def server(
+    admission: Admission,
+    host: str,
+    port: int,
+    *,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    clients: Path | None = None,
+) -> uvicorn.Server:
+    """A server that ``run()`` starts and SIGTERM ends. ``clients``: certificates of the authorities
+    that sign those of clients. Raises ToolError without the packages, InputError when it is to
+    listen to other machines without TLS and client certificates, or a file of these is wrong."""
+    optional_packages.require(["starlette", "uvicorn"], "to take reports over HTTPS")
+    import uvicorn
+
+    given = [certificate, key, clients]
+    if any(given) and not all(given):
+        raise InputError("TLS needs all of --certificate, --certificate-key and --client-ca")
+    if not all(given) and host not in ("127.0.0.1", "::1", "localhost"):
+        raise InputError(
+            f"{host}: reports come from other machines over TLS alone; give --certificate, "
+            "--certificate-key and --client-ca, or listen on 127.0.0.1 behind a proxy that has them"
+        )
+    config = uvicorn.Config(
+        application(admission),
+        host=host,
+        port=port,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        ssl_ca_certs=None if clients is None else str(clients),
+        ssl_cert_reqs=ssl.CERT_REQUIRED if clients else ssl.CERT_NONE,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        log_level="warning",
+        access_log=False,  # it would name who reports
+        server_header=False,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(
+            f"TLS: {certificate}, {key} or {clients} is not usable: {error}"
+        ) from error
+    return uvicorn.Server(config)

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the inbox into the lake: files are claimed, their reports merged, and then put away.
+
+A file leaves ``claimed`` only after the manifest that holds its reports is on the disk. A run that
+is killed leaves it there, and the next one merges it again, which changes nothing that the first
+one did.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from tinyfin import progress
+from tinyfin.errors import InputError
+from tinyfin.field.report import MOST_BYTES
+from tinyfin.fleet import durable
+from tinyfin.fleet.admission import Admission, Refused, Why
+from tinyfin.fleet.lake import Lake
+from tinyfin.fleet.secrets import ReportKeys
+from tinyfin.fleet.tables import REPORT, report_table
+
+__all__ = ["Ingested", "ingest"]
+
+_CHUNK, _BATCH = 10_000, 250_000
+"""Reports of a table in memory, and of a commit."""
+_MOST_ARCHIVE_BYTES = 1 << 30
+_NOWHERE = Path()
+"""A file that goes there is removed."""
+
+
+@dataclass
+class Ingested:
+    """What a run has done."""
+
+    files: int = 0
+    reports: int = 0
+    """That were taken, each as often as it came."""
+    again: int = 0
+    """Of these: the same report came before in this run."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """By reason; see :class:`tinyfin.fleet.admission.Why`."""
+    messages: list[str] = field(default_factory=list)
+    """Of the first that were refused for a reason."""
+
+
+def ingest(lake: Lake, keys: ReportKeys, inbox: Path | None = None) -> Ingested:
+    """Merge all files of ``inbox`` (of the lake's if None): a report each, or a tar of reports.
+
+    Files whose name begins with a dot are left alone: a writer gives its file the right name when
+    it is whole. ``claimed``, ``processed`` and ``rejected`` of the lake hold the files later, so
+    ``inbox`` is on its file system. Raises InputError when something else uses the lake.
+    """
+    done = Ingested()
+    inbox = lake.inbox if inbox is None else inbox
+    claimed = lake.path / "claimed"
+    with lake.locked():
+        for place in (lake.inbox, claimed, lake.path / "processed"):
+            durable.folder(place)
+        if not inbox.is_dir():
+            raise InputError(f"{inbox}: is no folder; name the one that reports are put into")
+        run = _Run(lake, Admission(lake, keys), done)
+        run.merge(durable.entries(claimed))  # what a killed run has left
+        run.merge(_claim(inbox, claimed))
+    return done
+
+
+def _claim(inbox: Path, claimed: Path) -> list[Path]:
+    """The files of the inbox under names of ours: a writer may put another one in the place of each
+    at any time."""
+    found = [(path, claimed / path.name) for path in durable.entries(inbox)]
+    if found and inbox.stat().st_dev != claimed.stat().st_dev:
+        raise InputError(
+            f"{inbox}: is on another file system than the lake {claimed.parent}; put the files "
+            f"into {claimed.parent / 'inbox'}"
+        )
+    durable.move(found)
+    return [target for _, target in found]
+
+
+class _Run:
+    """The files of one run, whose reports are committed in batches."""
+
+    def __init__(self, lake: Lake, admission: Admission, done: Ingested) -> None:
+        self.lake, self.admission, self.done = lake, admission, done
+        self._seen: set[bytes] = set()
+        self._rows: list[tuple[object, ...]] = []
+        self._tables: list[pa.Table] = []
+
+    def merge(self, paths: list[Path]) -> None:
+        """Merge files, and put each away when what is in it is committed."""
+        whole: list[tuple[Path, Path]] = []
+        with progress.stage("merging reports", len(paths), "files") as stage:
+            for path in paths:
+                whole.append((path, self._read(path)))
+                self.done.files += 1
+                stage.step()
+                if len(self._tables) * _CHUNK >= _BATCH:
+                    self._commit(whole)
+                    whole = []
+            self._commit(whole)
+
+    def _read(self, path: Path) -> Path:
+        """Take the reports of a file; the folder that it belongs into then."""
+        refused = self.lake.path / "rejected"
+        try:
+            if path.stat().st_size > MOST_BYTES and tarfile.is_tarfile(path):
+                self._archive(path)
+            else:
+                with path.open("rb") as file:
+                    self._take(file.read(MOST_BYTES + 1), path.name)
+        except Refused as error:
+            self._note(error)
+            return _NOWHERE if error.why == Why.ERASED else refused / error.why
+        return self.lake.path / "processed"
+
+    def _archive(self, path: Path) -> None:
+        """Raises Refused when it ends early; what could be read is taken."""
+        left = _MOST_ARCHIVE_BYTES
+        try:
+            with tarfile.open(path, "r|*") as archive:
+                for member in archive:
+                    if not member.isfile():
+                        continue
+                    left -= member.size + tarfile.BLOCKSIZE
+                    file = archive.extractfile(member)
+                    if left < 0 or file is None:
+                        raise tarfile.TarError(f"more than {_MOST_ARCHIVE_BYTES >> 30} GiB")
+                    data = file.read(MOST_BYTES + 1)
+                    try:
+                        self._take(data, f"{path.name}, {member.name}")
+                    except Refused as error:
+                        self._note(error)
+                        self.admission.keep_aside(error.why, data)
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise Refused(
+                Why.ARCHIVE, f"{path.name}: ends early or is damaged ({error}); send it again"
+            ) from error
+
+    def _take(self, data: bytes, where: str) -> None:
+        """Raises Refused."""
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if digest in self._seen:
+            self.done.again += 1
+        else:
+            self._rows.append(self.admission.row(data, where))
+            self._seen.add(digest)
+        self.done.reports += 1
+        if len(self._rows) == _CHUNK:
+            self._tables.append(report_table(self._rows))
+            self._rows = []
+            if len(self._tables) * _CHUNK >= 2 * _BATCH:  # an archive of many: its file waits
+                self._store()
+
+    def _note(self, error: Refused) -> None:
+        if not self.done.refused[error.why]:
+            self.done.messages.append(str(error))
+        self.done.refused[error.why] += 1
+
+    def _store(self) -> None:
+        rows = pa.concat_tables([*self._tables, report_table(self._rows)])
+        self._tables, self._rows = [], []
+        if len(rows):
+            self.lake.merge(REPORT, rows)
+
+    def _commit(self, whole: list[tuple[Path, Path]]) -> None:
+        """Store what was read, then put the files away."""
+        self._store()
+        for _, folder in whole:
+            if folder != _NOWHERE:
+                durable.folder(folder)
+        durable.move((p, _free(folder / p.name)) for p, folder in whole if folder != _NOWHERE)
+        durable.remove(path for path, folder in whole if folder == _NOWHERE)
+
+
+def _free(path: Path) -> Path:
+    """This name, or one like it that is not taken."""
+    number, found = 2, path
+    while found.exists():
+        found = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return found

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DuckDB in memory over the Parquet files of a lake: the views of docs/formats/lake.md."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from tinyfin import optional_packages
+from tinyfin.errors import InputError
+from tinyfin.field.report import COUNTERS
+from tinyfin.fleet.lake import Lake
+from tinyfin.fleet.packs import known_packs
+from tinyfin.fleet.tables import LABEL, REPORT, SCHEMAS
+from tinyfin.formats import ENGINE_COUNTERS, LINE_COUNTERS
+from tinyfin.training.label_delays import slower_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["VIEWS", "connect", "label_horizon_hours", "rows_of"]
+
+_ENGINE = ", ".join(
+    f"{c} - CASE WHEN fell OR begun THEN 0 ELSE coalesce({c}_before, 0) END AS {c}"
+    for c in ENGINE_COUNTERS
+)
+_LINE = ", ".join(f"{c} - coalesce({c}_line, 0) AS {c}" for c in LINE_COUNTERS)
+_BEFORE = ", ".join(f"lag({c}) OVER every AS {c}_before" for c in ENGINE_COUNTERS)
+_LINE_BEFORE = ", ".join(f"lag({c}) OVER own AS {c}_line" for c in LINE_COUNTERS)
+_FELL = " OR ".join(f"coalesce({c} < {c}_before, FALSE)" for c in ENGINE_COUNTERS)
+_SUMS = ", ".join(f"sum({c}) AS {c}" for c in COUNTERS)
+
+VIEWS = {
+    "increment": f"""
+        WITH before AS (
+            SELECT *, DATE '2000-01-01' + CAST(hour // 24 AS INTEGER) AS day,
+                lag(boot) OVER every AS boot_before, {_BEFORE}, {_LINE_BEFORE}
+            FROM report
+            WINDOW every AS (PARTITION BY terminal ORDER BY hour, audit_sequence, boot, number),
+                own AS (PARTITION BY terminal, boot ORDER BY hour, number)
+        ), compared AS (
+            SELECT *, coalesce(boot <> boot_before, TRUE) AS first_of_boot, {_FELL} AS fell
+            FROM before
+        ), judged AS (
+            SELECT *, first_of_boot AND 4 * count(*) FILTER (first_of_boot AND fell) OVER whole
+                >= count(*) FILTER (first_of_boot AND boot_before IS NOT NULL) OVER whole
+                AS begun
+            FROM compared WINDOW whole AS (PARTITION BY terminal)
+        )
+        SELECT terminal, day, hour, boot, pack, reset_cause, first_of_boot, conflict, phase, reason,
+            monitor_level, {_ENGINE}, {_LINE}
+        FROM judged""",
+    "terminal_day": f"""
+        SELECT terminal, day, pack, count(*) AS reports,
+            count(*) FILTER (first_of_boot) AS restarts,
+            count(*) FILTER (first_of_boot AND reset_cause = 'fault') AS faults,
+            bool_or(conflict) AS conflict, arg_max(phase, hour) AS phase,
+            arg_max(reason, hour) AS reason, arg_max(monitor_level, hour) AS level, {_SUMS}
+        FROM increment GROUP BY terminal, day, pack""",
+    "restart": """
+        SELECT terminal, day, pack, reset_cause, count(*) AS restarts
+        FROM increment WHERE first_of_boot GROUP BY terminal, day, pack, reset_cause""",
+    "pack": """
+        SELECT pack, count(DISTINCT terminal) AS terminals, min(day) AS first_day,
+            max(day) AS last_day, sum(scored) AS scored
+        FROM terminal_day WHERE pack IS NOT NULL GROUP BY pack""",
+    "reason": """
+        SELECT reason, phase, count(DISTINCT terminal) AS terminals, max(day) AS last_day
+        FROM terminal_day WHERE reason IS NOT NULL GROUP BY reason, phase""",
+    "histogram": """
+        WITH flat AS (
+            SELECT terminal, boot, DATE '2000-01-01' + CAST(hour // 24 AS INTEGER) AS day, pack,
+                monitor_halvings AS halvings, monitor_events AS events,
+                unnest(range(len(monitor_counts))) AS position, unnest(monitor_counts) AS count
+            FROM report WHERE pack IS NOT NULL
+        )
+        SELECT flat.*, pack_bin.histogram, pack_bin.bin
+        FROM flat LEFT JOIN pack_bin USING (pack, position)""",
+    "label_now": """
+        SELECT terminal, transaction, card, DATE '2000-01-01' + CAST(hour // 24 AS INTEGER) AS day,
+            arg_max(fraud, 2 * known_hour::BIGINT + fraud::INTEGER) AS fraud,
+            max(known_hour) AS known_hour, min(known_hour) - min(hour) AS delay_h
+        FROM label GROUP BY terminal, transaction, card, day""",
+    "notice_day": """
+        WITH told AS (
+            SELECT day, count(*) AS labels, count(*) FILTER (fraud) AS frauds,
+                quantile_disc(delay_h, 0.5) AS delay_h_median,
+                quantile_disc(delay_h, 0.9) AS delay_h_90
+            FROM label_now GROUP BY day
+        ), done AS (
+            SELECT day, sum(scored) AS scored, sum(notices) AS notices
+            FROM terminal_day GROUP BY day
+        )
+        SELECT day, scored, notices, notices / nullif(scored, 0) AS notice_share, labels, frauds,
+            delay_h_median, delay_h_90,
+            day + CAST(ceil((horizon_h + 24) / 24) AS INTEGER) <= as_of AS mature
+        FROM told FULL JOIN done USING (day) CROSS JOIN maturity""",
+}
+"""By name, in the order in which they are made; each uses those before it."""
+
+
+@contextlib.contextmanager
+def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database in memory with the tables and views of the lake, while nobody changes it.
+
+    Raises ToolError without DuckDB, InputError when something changes the lake for a minute.
+    """
+    optional_packages.require(["duckdb"], "to ask a lake")
+    import duckdb
+
+    with lake.shared():
+        base = duckdb.connect(
+            config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+        )
+        try:
+            _attach(lake, base)
+            yield base
+        except duckdb.Error as error:
+            raise InputError(f"{lake.path}: the query failed: {error}") from error
+        finally:
+            base.close()
+
+
+def _attach(lake: Lake, base: duckdb.DuckDBPyConnection) -> None:
+    how = ""
+    if lake.settings.encrypted:
+        key = base64.b64encode(lake.key.encryption).decode()
+        base.execute(f"PRAGMA add_parquet_key('lake', '{key}')")
+        how = ", encryption_config = {footer_key: 'lake'}"
+    parts = lake.manifest().parts
+    for name, schema in SCHEMAS.items():
+        paths = [str(lake.path / p.file) for k, p in parts.items() if k.startswith(f"{name}/")]
+        if paths:
+            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
+            source = f"read_parquet([{listed}]{how})"
+        else:
+            base.register(f"no_{name}", schema.empty_table())
+            source = f"no_{name}"
+        base.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
+    bins = [
+        (pack, position, histogram.name, bin)
+        for pack, facts in known_packs(lake).items()
+        for position, (histogram, bin) in enumerate(
+            (h, bin) for h in facts.histograms for bin in range(h.bins)
+        )
+    ]
+    base.register("pack_bin_rows", _bin_table(bins))
+    base.execute("CREATE VIEW pack_bin AS SELECT * FROM pack_bin_rows")
+    horizon, newest = label_horizon_hours(base)
+    base.execute(
+        f"CREATE VIEW maturity AS SELECT {horizon} AS horizon_h, "
+        f"DATE '2000-01-01' + {newest // 24} AS as_of"
+    )
+    for name, query in VIEWS.items():
+        base.execute(f"CREATE VIEW {name} AS {query}")
+
+
+def _bin_table(rows: list[tuple[str, int, str, int]]) -> pa.Table:
+    schema = pa.schema(
+        [
+            ("pack", pa.string()),
+            ("position", pa.int64()),
+            ("histogram", pa.string()),
+            ("bin", pa.int64()),
+        ]
+    )
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def label_horizon_hours(base: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """Within how many hours nine of ten labels of the slower kind become known, and the hour that
+    this was known at: that of the newest label, or report. (0, 0) of an empty lake."""
+    rows = base.execute(f"SELECT hour, known_hour, fraud FROM {LABEL}").fetchnumpy()
+    reports = base.execute(f"SELECT max(hour) FROM {REPORT}").fetchall()[0][0] or 0
+    if not len(rows["hour"]):
+        return 0, int(reports)
+    hour, known = rows["hour"].astype(np.int64), rows["known_hour"].astype(np.int64)
+    newest = max(int(known.max()), int(reports))
+    return slower_of(hour, known, rows["fraud"].astype(np.int8), newest), newest
+
+
+def rows_of(base: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
+    """The rows of a query, as JSON can say them."""
+    found = base.execute(query)
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, map(_plain, row), strict=True)) for row in found.fetchall()]
+
+
+def _plain(value: object) -> object:
+    return str(value) if hasattr(value, "isoformat") else value
