@@ -9,8 +9,6 @@ one did.
 from __future__ import annotations
 
 import hashlib
-import tarfile
-import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ import pyarrow as pa
 from tinyfin import progress
 from tinyfin.errors import InputError
 from tinyfin.field.report import MOST_BYTES
-from tinyfin.fleet import durable
+from tinyfin.fleet import archives, durable
 from tinyfin.fleet.admission import Admission, Refused, Why
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.secrets import ReportKeys
@@ -30,7 +28,6 @@ __all__ = ["Ingested", "ingest"]
 
 _CHUNK, _BATCH = 10_000, 250_000
 """Reports of a table in memory, and of a commit."""
-_MOST_ARCHIVE_BYTES = 1 << 30
 _NOWHERE = Path()
 """A file that goes there is removed."""
 
@@ -110,7 +107,7 @@ class _Run:
         """Take the reports of a file; the folder that it belongs into then."""
         refused = self.lake.path / "rejected"
         try:
-            if path.stat().st_size > MOST_BYTES and tarfile.is_tarfile(path):
+            if archives.is_archive(path):
                 self._archive(path)
             else:
                 with path.open("rb") as file:
@@ -122,26 +119,19 @@ class _Run:
 
     def _archive(self, path: Path) -> None:
         """Raises Refused when it ends early; what could be read is taken."""
-        left = _MOST_ARCHIVE_BYTES
-        try:
-            with tarfile.open(path, "r|*") as archive:
-                for member in archive:
-                    if not member.isfile():
-                        continue
-                    left -= member.size + tarfile.BLOCKSIZE
-                    file = archive.extractfile(member)
-                    if left < 0 or file is None:
-                        raise tarfile.TarError(f"more than {_MOST_ARCHIVE_BYTES >> 30} GiB")
-                    data = file.read(MOST_BYTES + 1)
-                    try:
-                        self._take(data, f"{path.name}, {member.name}")
-                    except Refused as error:
-                        self._note(error)
-                        self.admission.keep_aside(error.why, data)
-        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-            raise Refused(
-                Why.ARCHIVE, f"{path.name}: ends early or is damaged ({error}); send it again"
-            ) from error
+        found = archives.members(path)
+        while True:
+            try:
+                name, data = next(found)
+            except StopIteration:
+                return
+            except InputError as error:
+                raise Refused(Why.ARCHIVE, str(error)) from error
+            try:
+                self._take(data, f"{path.name}, {name}")
+            except Refused as error:
+                self._note(error)
+                self.admission.keep_aside(error.why, data)
 
     def _take(self, data: bytes, where: str) -> None:
         """Raises Refused."""

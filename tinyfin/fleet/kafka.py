@@ -106,7 +106,7 @@ def pull(
             tables, last, seen = [], start - 1, 0
             for message in _messages(consumer, idle_s, until_end=True):
                 tables.append(_rows(message))
-                last, seen = message.offset(), seen + 1
+                last, seen = message.offset() or 0, seen + 1
                 if seen == most:
                     break
             if tables:
@@ -181,10 +181,12 @@ def _messages(
 ) -> Iterator[Message]:
     from confluent_kafka import KafkaError
 
-    last = time.monotonic()
+    begun = last = time.monotonic()
     while idle_s is None or time.monotonic() - last < idle_s:
         message = consumer.poll(_POLL_S)
         if message is None:
+            if not consumer.assignment() and time.monotonic() - begun < _DEADLINE_S:
+                last = time.monotonic()  # the group is still sharing out partitions
             continue
         error = message.error()
         if error is None:

@@ -77,6 +77,7 @@ class Subscriber:
             )
         client.on_connect = self._connected
         client.on_subscribe = self._subscribed
+        client.on_disconnect = self._closed
         client.on_message = self._take
         self._client = client
 
@@ -109,6 +110,11 @@ class Subscriber:
         refused = [str(code) for code in codes if getattr(code, "is_failure", False)]
         self._refusal = ", ".join(refused)
         self._ready.set()
+
+    def _closed(self, _: Client, __: object, ___: object, code: object, ____: object) -> None:
+        if not self._ready.is_set():
+            self._refusal = f"it closed the connection ({code}); check the certificates"
+            self._ready.set()
 
     def _take(self, client: Client, _: object, message: MQTTMessage) -> None:
         try:

@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tinyfin.errors import InputError
-from tinyfin.field.report import MOST_BYTES, Report, parse_report
-from tinyfin.fleet import durable
+from tinyfin.field.report import Report, parse_report
+from tinyfin.fleet import archives, durable
 from tinyfin.fleet.lake import Lake, Place
 from tinyfin.fleet.tables import HOUR_S, LABEL, day_of
 
@@ -82,35 +78,17 @@ def _purge(lake: Lake, unwanted: Callable[[Report], bool], id: bytes) -> None:
     folders = [lake.inbox, lake.path / "claimed", lake.path / "processed"]
     folders += [place for place in (lake.path / "rejected").glob("*") if place.is_dir()]
     for path in (path for folder in folders for path in durable.entries(folder)):
-        if path.stat().st_size <= MOST_BYTES or not tarfile.is_tarfile(path):
+        if not archives.is_archive(path):
             if is_bad(path.read_bytes()):
                 durable.remove([path])
             continue
         try:
-            members = list(_members(path))
-        except (tarfile.TarError, OSError, EOFError, zlib.error):
+            held = list(archives.members(path))
+        except InputError:
             durable.remove([path])  # nobody can say what is in the rest of it
             continue
-        kept = [(name, data) for name, data in members if not is_bad(data)]
+        kept = [(name, data) for name, data in held if not is_bad(data)]
         if not kept:
             durable.remove([path])
-        elif len(kept) < len(members):
-            durable.write(path, _tar(kept))
-
-
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    with tarfile.open(path, "r|*") as archive:
-        for member in archive:
-            file = archive.extractfile(member) if member.isfile() else None
-            if file is not None:
-                yield member.name, file.read()
-
-
-def _tar(members: list[tuple[str, bytes]]) -> bytes:
-    sink = io.BytesIO()
-    with tarfile.open(fileobj=sink, mode="w") as archive:
-        for name, data in members:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            archive.addfile(entry, io.BytesIO(data))
-    return sink.getvalue()
+        elif len(kept) < len(held):
+            durable.write(path, archives.packed(kept))

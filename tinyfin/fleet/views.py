@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -29,10 +28,13 @@ _ENGINE = ", ".join(
     f"{c} - CASE WHEN fell OR begun THEN 0 ELSE coalesce({c}_before, 0) END AS {c}"
     for c in ENGINE_COUNTERS
 )
-_LINE = ", ".join(f"{c} - coalesce({c}_line, 0) AS {c}" for c in LINE_COUNTERS)
+_LINE = ", ".join(
+    f"{c} - CASE WHEN {c}_line <= {c} THEN {c}_line ELSE 0 END AS {c}" for c in LINE_COUNTERS
+)
 _BEFORE = ", ".join(f"lag({c}) OVER every AS {c}_before" for c in ENGINE_COUNTERS)
 _LINE_BEFORE = ", ".join(f"lag({c}) OVER own AS {c}_line" for c in LINE_COUNTERS)
 _FELL = " OR ".join(f"coalesce({c} < {c}_before, FALSE)" for c in ENGINE_COUNTERS)
+_WIDE = ", ".join(f"{c}::BIGINT AS {c}" for c in COUNTERS)
 _SUMS = ", ".join(f"sum({c}) AS {c}" for c in COUNTERS)
 
 VIEWS = {
@@ -40,7 +42,7 @@ VIEWS = {
         WITH before AS (
             SELECT *, DATE '2000-01-01' + CAST(hour // 24 AS INTEGER) AS day,
                 lag(boot) OVER every AS boot_before, {_BEFORE}, {_LINE_BEFORE}
-            FROM report
+            FROM (SELECT * REPLACE ({_WIDE}) FROM report)
             WINDOW every AS (PARTITION BY terminal ORDER BY hour, audit_sequence, boot, number),
                 own AS (PARTITION BY terminal, boot ORDER BY hour, number)
         ), compared AS (
@@ -120,28 +122,20 @@ def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             _attach(lake, base)
             yield base
-        except duckdb.Error as error:
-            raise InputError(f"{lake.path}: the query failed: {error}") from error
         finally:
             base.close()
 
 
 def _attach(lake: Lake, base: duckdb.DuckDBPyConnection) -> None:
-    how = ""
-    if lake.settings.encrypted:
-        key = base64.b64encode(lake.key.encryption).decode()
-        base.execute(f"PRAGMA add_parquet_key('lake', '{key}')")
-        how = ", encryption_config = {footer_key: 'lake'}"
-    parts = lake.manifest().parts
+    manifest = lake.manifest().parts
     for name, schema in SCHEMAS.items():
-        paths = [str(lake.path / p.file) for k, p in parts.items() if k.startswith(f"{name}/")]
-        if paths:
-            listed = ", ".join("'" + path.replace("'", "''") + "'" for path in paths)
-            source = f"read_parquet([{listed}]{how})"
-        else:
-            base.register(f"no_{name}", schema.empty_table())
-            source = f"no_{name}"
-        base.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}")
+        parts = [part for key, part in manifest.items() if key.startswith(f"{name}/")]
+        if parts and not lake.settings.encrypted:
+            paths = [str(lake.path / part.file) for part in parts]
+            base.read_parquet(paths).create_view(name)
+        else:  # DuckDB 2.0 reads no lists from encrypted files
+            tables = [schema.empty_table(), *map(lake.read, parts)]
+            base.register(name, pa.concat_tables(tables))
     bins = [
         (pack, position, histogram.name, bin)
         for pack, facts in known_packs(lake).items()
@@ -187,10 +181,15 @@ def label_horizon_hours(base: duckdb.DuckDBPyConnection) -> tuple[int, int]:
 
 
 def rows_of(base: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    """The rows of a query, as JSON can say them."""
-    found = base.execute(query)
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, map(_plain, row), strict=True)) for row in found.fetchall()]
+    """The rows of a query, as JSON can say them. Raises InputError when it is none."""
+    import duckdb
+
+    try:
+        found = base.execute(query)
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, map(_plain, row), strict=True)) for row in found.fetchall()]
+    except duckdb.Error as error:
+        raise InputError(f"the query failed: {error}") from error
 
 
 def _plain(value: object) -> object:

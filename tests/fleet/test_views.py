@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The star schema, against sums that a loop in Python makes of the same history."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks import terminal_drift as drift_demo
+from tests.fleet.test_privacy import label_file
+from tests.support import fleet as bench
+from tests.support.cli import tinyfin, tinyfin_json
+from tests.support.run_json import RUN
+from tinyfin.fleet.labels import add_labels
+from tinyfin.fleet.lake import date_of
+from tinyfin.fleet.simulated import Reading, reports
+from tinyfin.fleet.views import VIEWS, connect, rows_of
+from tinyfin.twin import Twin
+
+TERMINALS, DAYS = 6, 12
+NOTICES = "fraud_only"
+
+
+def history(seed: int) -> tuple[list[Reading], Counter[tuple[str, int]], Counter[tuple[str, int]]]:
+    """Readings, and events and restarts by terminal and day. Terminals with an odd number forget
+    their state at a restart."""
+    draw = random.Random(seed)
+    readings: list[Reading] = []
+    scored: Counter[tuple[str, int]] = Counter()
+    restarts: Counter[tuple[str, int]] = Counter()
+    for which in range(TERMINALS):
+        name, boot, kept, number = bench.terminal(which).hex(), 10 * which, 0, 0
+        for day in range(DAYS):
+            if day == 0 or draw.random() < 0.6:
+                boot, number = boot + 1, 0
+                kept = kept if which % 2 == 0 else 0
+                restarts[name, day] += 1
+            events = draw.randrange(20, 80) if which % 2 == 0 else 80 - 6 * day
+            kept, number = kept + events, number + 1
+            scored[name, day] += events
+            readings.append(bench.reading(which, day, kept, boot_nonce=boot, number=number))
+    return readings, scored, restarts
+
+
+def test_a_day_of_a_terminal(tmp_path: Path) -> None:
+    """Counters are cumulative: of a terminal that keeps its state over restarts, too."""
+    readings, scored, restarts = history(3)
+    lake = bench.new_lake(tmp_path / "lake")
+    bench.take(lake, *bench.made(readings))
+    names = {lake.key.terminal(bench.terminal(n)): bench.terminal(n).hex() for n in range(6)}
+    days = {str(date_of(bench.FIRST_DAY + day)): day for day in range(DAYS)}
+    with connect(lake) as base:
+        rows = rows_of(base, "SELECT * FROM terminal_day")
+        causes = rows_of(base, "SELECT sum(restarts) AS n FROM restart")[0]["n"]
+    found = {(names[row["terminal"]], days[row["day"]]): row for row in rows}
+    assert {key: row["scored"] for key, row in found.items()} == dict(scored)
+    assert {k: row["restarts"] for k, row in found.items() if row["restarts"]} == dict(restarts)
+    assert causes == restarts.total()
+
+
+def test_every_view_answers_of_an_empty_lake(tmp_path: Path) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    with connect(lake) as base:
+        for view in VIEWS:
+            assert rows_of(base, f"SELECT * FROM {view}") == [], view
+    assert tinyfin_json(f"fleet status {lake.path}")["reports"] == 0
+    assert "no rows" in tinyfin(f"fleet query {lake.path}", "SELECT * FROM pack").output
+    said = tinyfin(f"fleet query {lake.path}", "SELECT nothing FROM report", code=3).output
+    assert "the query failed" in said
+
+
+def test_labels_join_and_mature(tmp_path: Path) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    bench.take(lake, *bench.fleet(3, 6))
+    path = label_file(tmp_path / "labels.csv", 40)
+    for _ in range(2):
+        assert add_labels(lake, path) == (40, 0)
+    with connect(lake) as base:
+        rows = rows_of(base, "SELECT * FROM notice_day ORDER BY day")
+        labels = rows_of(base, "SELECT count(*) AS n, sum(fraud::INT) AS f FROM label_now")[0]
+        joined = rows_of(
+            base, "SELECT count(*) AS n FROM label_now JOIN terminal_day USING (terminal, day)"
+        )[0]["n"]
+    assert labels == {"n": 40, "f": 14}
+    assert joined == 40
+    assert [row["labels"] for row in rows] == [24, 16, None, None, None, None]
+    assert rows[0]["delay_h_median"] == 25
+    assert rows[0]["notice_share"] == pytest.approx(rows[0]["notices"] / rows[0]["scored"])
+    assert [row["mature"] for row in rows] == [True] * 3 + [False] * 3
+    status = tinyfin_json(f"fleet status {lake.path}")
+    assert status["labels"] == 40
+    assert status["label_delay_days"] == pytest.approx(25 / 24)
+    assert status["immature_from"] == rows[3]["day"]
+
+
+def test_a_label_that_is_taken_back(tmp_path: Path) -> None:
+    """What became known last counts, in whichever order it comes."""
+    at = bench.FIRST_DAY * bench.DAY_S
+    head = "terminal,id,time,label,known"
+    name = bench.terminal(0).hex()
+    (tmp_path / "a.csv").write_text(f"{head}\n{name},7,{at},cleared,{at + 90_000}\n")
+    (tmp_path / "b.csv").write_text(f"{head}\n{name},7,{at},fraud,{at + 9000}\n")
+    found = []
+    for order in ("ab", "ba"):
+        lake = bench.new_lake(tmp_path / order)
+        for one in order:
+            add_labels(lake, tmp_path / f"{one}.csv")
+        found.append(bench.lake_bytes(lake))
+        with connect(lake) as base:
+            assert rows_of(base, "SELECT fraud FROM label_now") == [{"fraud": False}]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("zz,7,1000,fraud,2000", "must be a terminal id"),
+        ("{id},7,1000,maybe,2000", "must be fraud or cleared"),
+        ("{id},7,1000,fraud,10", "is before the time of the transaction"),
+        ("{id},,1000,fraud,2000", "is needed"),
+    ],
+)
+def test_labels_that_are_none(tmp_path: Path, row: str, said: str) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    path = tmp_path / "labels.csv"
+    path.write_text("terminal,id,time,label,known\n" + row.format(id=bench.terminal(0).hex()))
+    done = tinyfin(f"fleet labels {lake.path} {path}", code=3)
+    assert said in done.output
+    assert lake.manifest().parts == {}
+
+
+def test_histograms_have_the_names_of_their_pack(tmp_path: Path) -> None:
+    """Counts of monitors, by the twin that scored the events, through the terminal's own code."""
+    tx = drift_demo.town(1, 3, 40)
+    pack = drift_demo.monitored_pack(tx)
+    (tmp_path / "pack.tfpack").write_bytes(pack.data)
+    twin = Twin(pack.data, terminals=3, monitor=True)
+    twin.run(tx, drift_demo.event_stream(tx, "both"))
+    readings = [bench.reading(n, 0, 50, monitor=bytes(twin.monitor(n))) for n in range(3)]
+    lake = bench.new_lake(tmp_path / "lake")
+    bench.take(lake, *reports(tmp_path / "pack.tfpack", bench.FLEET, readings))
+    facts = tinyfin_json(f"fleet pack {lake.path} {tmp_path / 'pack.tfpack'}")
+    names = {h["name"]: h["bins"] for h in facts["histograms"]}
+    assert facts["pack_id"] == pack.pack_id.hex()
+    with connect(lake) as base:
+        rows = rows_of(base, "SELECT * FROM histogram ORDER BY terminal, position")
+    assert {row["histogram"] for row in rows} == set(names)
+    assert len(rows) == 3 * sum(names.values())
+    for n in range(3):
+        alias = lake.key.terminal(bench.terminal(n))
+        image = drift_demo.read_monitor(twin.monitor(n), pack.drift)
+        expected = [int(x) for histogram in image.histograms for x in histogram]
+        assert [row["count"] for row in rows if row["terminal"] == alias] == expected
+
+
+def test_notices_against_those_of_training(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(bench.PACK, run / "model.tfpack")
+    (run / "run.json").write_text(json.dumps({**RUN, "data": {**RUN["data"], "notices": NOTICES}}))
+    lake = bench.new_lake(tmp_path / "lake")
+    bench.take(lake, *bench.made([bench.reading(0, 0, 50)]))
+    add_labels(lake, label_file(tmp_path / "labels.csv", 20))
+    facts = tinyfin_json(f"fleet pack {lake.path} {run}")
+    assert (facts["notice_share"], facts["label_delay_days"]) == (8 / 36, 7.0)
+    status = tinyfin_json(f"fleet status {lake.path}")
+    assert list(status["notice_share"].values()) == ["0.1; training: 0.2222"]
+    assert list(status["notice_delay_days"].values()) == ["1.042; training: 7"]
