@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.documents import Document
+from tinyfin.fleet.lake import Manifest, Settings
+from tinyfin.fleet.packs import PackFacts
 from tinyfin.hil.reporting.report import ReplayReport
 from tinyfin.hil.runs.results import RigResult
 from tinyfin.registry.export import RegistryExport
@@ -37,6 +39,9 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     ReplayReport,
     RigResult,
     RegistryExport,
+    Settings,
+    Manifest,
+    PackFacts,
 )
 
 

@@ -96,7 +96,6 @@ def test_a_sender_of_rubbish_fills_no_disk(lake: Lake, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("wrap", [bytes, gzip.compress])
 def test_an_archive(lake: Lake, wrap: type[bytes]) -> None:
     reports = bench.fleet(2, 3)
-    lake.inbox.mkdir()
     (lake.inbox / "a.tar").write_bytes(wrap(tar(*reports, FORGED, bytes(600), *reports)))
     done = tinyfin_json(f"fleet ingest {lake.path} --report-keys {keys(lake)}")
     assert (done["reports"], done["again"]) == (12, 6)
@@ -118,7 +117,6 @@ def test_an_archive_that_is_cut_off(lake: Lake, wrap: type[bytes], end: int) -> 
     """What can be read of it counts; the file is kept. Also at the end of a member."""
     whole = tar(*bench.fleet(4, 6))
     whole = whole[:end] if wrap is bytes else wrap(whole)[: end // 8]
-    lake.inbox.mkdir()
     (lake.inbox / "a.tar").write_bytes(whole)
     said = tinyfin(f"fleet ingest {lake.path} --report-keys {keys(lake)}").output
     assert "a.tar: is cut off or damaged" in said
@@ -127,7 +125,6 @@ def test_an_archive_that_is_cut_off(lake: Lake, wrap: type[bytes], end: int) -> 
 
 
 def test_a_file_that_is_being_written_is_left_alone(lake: Lake) -> None:
-    lake.inbox.mkdir()
     (lake.inbox / ".a.tfreport").write_bytes(GOOD[:50])
     assert bench.take(lake).files == 0
     assert (lake.inbox / ".a.tfreport").exists()
@@ -136,7 +133,6 @@ def test_a_file_that_is_being_written_is_left_alone(lake: Lake) -> None:
 def test_a_writer_that_uses_a_name_again_loses_nothing(lake: Lake) -> None:
     """Between the claim and the end of the merge, too."""
     first, second = bench.fleet(1, 2)
-    lake.inbox.mkdir()
     for data in (first, second):
         (lake.inbox / "report").write_bytes(data)
         bench.take(lake)

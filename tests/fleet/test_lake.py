@@ -189,7 +189,6 @@ def test_report_keys_of_some_terminals(tmp_path: Path) -> None:
         lake.report_keys().of(bench.terminal(1))
         == terminal_keys(bench.FLEET, bench.terminal(1)).report
     )
-    lake.inbox.mkdir()
     for number, data in enumerate(bench.fleet(3, 1)):
         (lake.inbox / f"{number}").write_bytes(data)
     done = tinyfin_json(f"fleet ingest {lake.path}")

@@ -131,6 +131,7 @@ class Lake:
             report_keys=None if report_keys is None else str(report_keys.absolute()),
             encrypted=encrypted,
         )
+        durable.folder(path / "inbox")
         durable.write(path / _SETTINGS, settings.text().encode())  # last: now it is a lake
         return cls(path)
 

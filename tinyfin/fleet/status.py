@@ -38,7 +38,7 @@ def status_of(lake: Lake) -> dict[str, object]:
         share = row["notices"] / row["scored"] if row["scored"] else None
         known = assumed.get(row["pack"])
         notices[row["pack"]] = _against(share, None if known is None else known.notice_share)
-        if known is not None and labels:
+        if known is not None and horizon is not None:
             delays[row["pack"]] = _against(horizon / 24, known.label_delay_days)
     return {
         **whole,
@@ -46,7 +46,7 @@ def status_of(lake: Lake) -> dict[str, object]:
         "kept_aside": dict(kept_aside(lake)),
         "erased": len(lake.settings.erased),
         "labels": labels,
-        "label_delay_days": horizon / 24 if labels else None,
+        "label_delay_days": None if horizon is None else horizon / 24,
         "immature_from": immature["day"],
         "notice_share": notices,
         "notice_delay_days": delays,

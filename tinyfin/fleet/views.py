@@ -147,7 +147,7 @@ def _attach(lake: Lake, base: duckdb.DuckDBPyConnection) -> None:
     base.execute("CREATE VIEW pack_bin AS SELECT * FROM pack_bin_rows")
     horizon, newest = label_horizon_hours(base)
     base.execute(
-        f"CREATE VIEW maturity AS SELECT {horizon} AS horizon_h, "
+        f"CREATE VIEW maturity AS SELECT {'NULL' if horizon is None else horizon} AS horizon_h, "
         f"DATE '2000-01-01' + {newest // 24} AS as_of"
     )
     for name, query in VIEWS.items():
@@ -168,13 +168,13 @@ def _bin_table(rows: list[tuple[str, int, str, int]]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def label_horizon_hours(base: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """Within how many hours nine of ten labels of the slower kind become known, and the hour that
-    this was known at: that of the newest label, or report. (0, 0) of an empty lake."""
+def label_horizon_hours(base: duckdb.DuckDBPyConnection) -> tuple[int | None, int]:
+    """Within how many hours nine of ten labels of the slower kind become known (None without any),
+    and the hour that this was known at: that of the newest label, or report."""
     rows = base.execute(f"SELECT hour, known_hour, fraud FROM {LABEL}").fetchnumpy()
     reports = base.execute(f"SELECT max(hour) FROM {REPORT}").fetchall()[0][0] or 0
     if not len(rows["hour"]):
-        return 0, int(reports)
+        return None, int(reports)
     hour, known = rows["hour"].astype(np.int64), rows["known_hour"].astype(np.int64)
     newest = max(int(known.max()), int(reports))
     return slower_of(hour, known, rows["fraud"].astype(np.int8), newest), newest

@@ -80,6 +80,14 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "qemu",
     ),
     _program(
+        "mosquitto",
+        "a broker of MQTT, for the tests of `tinyfin fleet serve --mqtt`",
+        "test",
+        "mosquitto",
+        "mosquitto",
+        "mosquitto",
+    ),
+    _program(
         "riscv64-unknown-elf-gcc",
         "compiles firmware for rv32imc",
         "test bench",

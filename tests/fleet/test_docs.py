@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/fleet.md and docs/formats/lake.md do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import fleet as speed
+from tests.support import fleet as bench
+from tests.support.process import ROOT, needs_cortex_m
+from tinyfin.fleet.admission import Why
+from tinyfin.fleet.tables import SCHEMAS
+from tinyfin.fleet.views import VIEWS, connect, rows_of
+
+PAGE = (ROOT / "docs" / "fleet.md").read_text("utf-8")
+LAKE = (ROOT / "docs" / "formats" / "lake.md").read_text("utf-8")
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    found = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
+
+
+@pytest.mark.live
+@needs_cortex_m
+def test_two_terminals_on_a_desk(tmp_path: Path) -> None:
+    """As it stands there, but for the ports and the number of simulated days."""
+    [script] = re.findall(r"## Two terminals.*?```sh\n(.*?)```", PAGE, re.DOTALL)
+    ports = free_ports(2)
+    script = script.replace("500$n", "${ports[$n]}").replace(
+        "--out tx", "--config town.toml --out tx"
+    )
+    (tmp_path / "town.toml").write_text("[simulate]\nterminals = 4\ndays = 10\n")
+    head = f"set -e\nports=(0 {ports[0]} {ports[1]})\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", head + script],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()[-3:]]
+    assert rows[0] == ["terminal", "day", "scored", "restarts"]
+    assert [row[2:] for row in rows[1:]] == [["100", "1"], ["200", "1"]]
+
+
+def test_every_column_is_described() -> None:
+    for name, schema in SCHEMAS.items():
+        [table] = re.findall(rf"### {name}\n(.*?)\n##", LAKE, re.DOTALL)
+        assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == schema.names
+    views = re.findall(r"^\| `(\w+)` \|", LAKE.split("## Views")[1], re.MULTILINE)
+    assert set(views) == {*VIEWS, "pack_bin", "maturity"} - {"increment"}
+
+
+def test_the_columns_of_views_are_named(tmp_path: Path) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    bench.take(lake, *bench.fleet(1, 1))
+    described = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", LAKE.split("## Views")[1], re.MULTILINE))
+    counters = set(SCHEMAS["report"].names)
+    with connect(lake) as base:
+        for view, text in described.items():
+            found = base.execute(f"SELECT * FROM {view}").description
+            for column in {name for name, *_ in found} - counters:
+                assert re.search(rf"\b{column}\b", text), (view, column)
+        assert rows_of(base, "SELECT * FROM maturity")[0]["horizon_h"] is None
+
+
+def test_every_reason_is_named() -> None:
+    for why in set(Why) - {Why.ERASED}:
+        assert f"(`{why}`)" in PAGE
+
+
+def test_the_benchmark_compares_lakes(tmp_path: Path) -> None:
+    found = speed.measure(120, tmp_path)
+    assert found.equal
+    assert found.reports == 120
+    assert found.deliveries > found.reports
+    assert 200 < found.report_bytes < 512
