@@ -63,15 +63,16 @@ class Figures:
         )
 
 
-def measure(count: int, folder: Path, seed: int = 1) -> Figures:
-    """``count`` reports, rounded up to whole days of all terminals, through two lakes."""
+def measure(count: int, folder: Path, seed: int = 1, counted: int = _TOWN) -> Figures:
+    """``count`` reports, rounded up to whole days of all terminals, through two lakes; ``counted``:
+    terminals of the town, whose monitors the others share."""
     draw = random.Random(seed)
-    tx = town(1, _TOWN, _TOWN_DAYS)
+    tx = town(1, counted, _TOWN_DAYS)
     pack = monitored_pack(tx)
     (folder / "model.tfpack").write_bytes(pack.data)
-    twin = Twin(pack.data, terminals=_TOWN, monitor=True)
+    twin = Twin(pack.data, terminals=counted, monitor=True)
     twin.run(tx, event_stream(tx, "both"))
-    monitors = [bytes(twin.monitor(number)) for number in range(_TOWN)]
+    monitors = [bytes(twin.monitor(number)) for number in range(counted)]
     readings = _readings(-(-count // _DAYS), monitors, draw)
     made = list(reports(folder / "model.tfpack", _FLEET, readings))
     keys = ReportKeys(_FLEET)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -102,6 +104,29 @@ def test_https(lake: Lake, door: Admission, pem: SimpleNamespace) -> None:
         assert sender.get(f"{url}/health").json() == {"ready": True}
         assert sender.get(f"{url}/reports").status_code == 405
     assert kept_aside(lake) == {"mac": 1, "format": 1}
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_the_server_is_ended(lake: Lake, tmp_path: Path, ending: signal.Signals) -> None:
+    """What it has acknowledged is in the lake then: merged by itself, or at the next merge."""
+    keys = tmp_path / "fleet.key"
+    keys.write_text(f"fleet {bench.FLEET.hex()}\n")
+    keys.chmod(0o600)
+    words = ["fleet", "serve", lake.path, "--http", "127.0.0.1:0", "--report-keys", keys]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tinyfin", *map(str, words)], stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().split()[-1]
+        for data in REPORTS:
+            assert httpx.post(url, content=data, trust_env=False, timeout=60).status_code == 201
+        running.send_signal(ending)
+        assert running.wait(DEADLINE_S) == {signal.SIGTERM: 143, signal.SIGKILL: -9}[ending]
+    if ending == signal.SIGKILL:
+        assert waiting(lake) == set(REPORTS)
+        bench.take(lake)
+    assert waiting(lake) == set()
+    assert sum(part.rows for part in lake.manifest().parts.values()) == len(REPORTS)
 
 
 @pytest.mark.parametrize("who", ["", "stranger"])

@@ -221,9 +221,9 @@ def table_of(sizes: list[tuple[int, int]]) -> dict[Key, Cell]:
 def test_nobody_computes_what_is_left_out(sizes: list[tuple[int, int]]) -> None:
     table = table_of(sizes)
     shown = set(table) - suppressed(table)
-    assert not any(table[key].is_small for key in shown)
-    assert attack(table, shown) == {}
-    assert small_sums(table, shown) == []
+    known = shown | set(attack(table, shown))  # some that are large enough may be left out in vain
+    assert not any(table[key].is_small for key in known)
+    assert small_sums(table, known) == []
 
 
 def test_without_the_second_step_the_attack_succeeds() -> None:
@@ -234,7 +234,7 @@ def test_without_the_second_step_the_attack_succeeds() -> None:
     won = 0
     for table in tables:
         shown = {key for key, cell in table.items() if not cell.is_small}
-        won += bool(attack(table, shown))
+        won += any(table[key].is_small for key in attack(table, shown))
     assert won > 10
 
 

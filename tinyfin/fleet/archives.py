@@ -31,7 +31,7 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with tarfile.open(path, "r:*") as archive:
             while (member := archive.next()) is not None:
-                archive.members = []  # it would keep all of them
+                archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
                 left -= member.size + tarfile.BLOCKSIZE
                 if left < 0:
                     raise tarfile.TarError(f"more than {_MOST_BYTES >> 30} GiB")

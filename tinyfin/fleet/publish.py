@@ -93,7 +93,7 @@ def suppressed(table: dict[Key, Cell]) -> set[Key]:
 
     A line is a row or a column with its total; the total of all belongs to both lines of totals.
     The totals of days are decided first and alone, so that they are the same in every table of the
-    same days.
+    same days. Where that leaves no other way, they are all that the table says.
     """
     rows = sorted({row for row, _ in table if row != TOTAL})
     columns = sorted({column for _, column in table if column != TOTAL})
@@ -104,27 +104,34 @@ def suppressed(table: dict[Key, Cell]) -> set[Key]:
     fixed = {*of_rows, total}
     of_columns = [(TOTAL, column) for column in columns]
     lines = [(of_columns, total)]
+    lines.append((of_rows, total))
     lines += [([(r, c) for c in columns if (r, c) in table], (r, TOTAL)) for r in rows]
     lines += [([(r, c) for r in rows if (r, c) in table], (TOTAL, c)) for c in columns]
-    while _close(table, hidden, lines, fixed) or _solve(table, hidden, lines, fixed):
-        pass
-    return hidden
+    while True:
+        _close(table, hidden, lines, fixed)
+        told = _determined(hidden, lines)
+        rest = hidden - told
+        leaks = any(table[key].is_small for key in told)
+        if not leaks and not any(_tells(table, rest, *line) for line in lines):
+            return hidden
+        open_lines = [line for line in lines if told & {*line[0], line[1]}]
+        if not any(_hide_one(table, hidden, *line, fixed) for line in open_lines):
+            return hidden | {key for key in table if key[1] != TOTAL}  # the days alone are safe
 
 
 Line = tuple[list[Key], Key]
 
 
-def _close(table: dict[Key, Cell], hidden: set[Key], lines: list[Line], fixed: set[Key]) -> bool:
-    """Leave out more of each line whose hidden cells can be told from the others; whether any."""
-    changed, again = False, True
+def _close(table: dict[Key, Cell], hidden: set[Key], lines: list[Line], fixed: set[Key]) -> None:
+    """Leave out more of each line whose hidden cells can be told from the others."""
+    again = True
     while again:
         again = False
         for cells, total in lines:
             while _tells(table, hidden, cells, total):
                 if not _hide_one(table, hidden, cells, total, fixed):
                     break
-                again = changed = True
-    return changed
+                again = True
 
 
 def _tells(table: dict[Key, Cell], hidden: set[Key], cells: list[Key], total: Key) -> bool:
@@ -150,11 +157,9 @@ def _hide_one(
     return True
 
 
-def _solve(table: dict[Key, Cell], hidden: set[Key], lines: list[Line], fixed: set[Key]) -> bool:
-    """Leave out one cell more when the lines together determine a hidden one; whether so."""
+def _determined(hidden: set[Key], lines: list[Line]) -> set[Key]:
+    """The hidden cells that all lines together give away."""
     unknown = sorted(hidden)
-    if not unknown:
-        return False
     place = {key: i for i, key in enumerate(unknown)}
     system = np.zeros((len(lines), len(unknown)))
     for i, (cells, total) in enumerate(lines):
@@ -164,10 +169,5 @@ def _solve(table: dict[Key, Cell], hidden: set[Key], lines: list[Line], fixed: s
         if total in place:
             system[i, place[total]] = -1
     _, values, vectors = np.linalg.svd(system)
-    rank = int((values > 1e-9).sum())
-    free = np.abs(vectors[rank:]).max(axis=0, initial=0.0)
-    for key in (key for key, amount in zip(unknown, free, strict=True) if amount < 1e-9):
-        for cells, total in lines:
-            if (key in cells or key == total) and _hide_one(table, hidden, cells, total, fixed):
-                return True
-    return False
+    free = np.abs(vectors[int((values > 1e-9).sum()) :]).max(axis=0, initial=0.0)
+    return {key for key, amount in zip(unknown, free, strict=True) if amount < 1e-9}
