@@ -92,7 +92,9 @@ def client(pem: SimpleNamespace, who: str = "client") -> httpx.Client:
     return httpx.Client(verify=context, timeout=DEADLINE_S, trust_env=False)
 
 
-def test_https(lake: Lake, door: Admission, pem: SimpleNamespace) -> None:
+def test_https(
+    lake: Lake, door: Admission, pem: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving(door, pem) as url, client(pem) as sender:
         for data in [*REPORTS, REPORTS[0]]:
             assert sender.post(f"{url}/reports", content=data).status_code == 201
@@ -101,6 +103,11 @@ def test_https(lake: Lake, door: Admission, pem: SimpleNamespace) -> None:
             answer = sender.post(f"{url}/reports", content=data)
             assert (answer.status_code, answer.json()["refused"]) == (status, why)
         assert sender.post(f"{url}/reports", content=bytes(1 << 20)).status_code == 413
+        with monkeypatch.context() as full:
+            full.setattr(
+                durable, "write", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full"))
+            )
+            assert sender.post(f"{url}/reports", content=REPORTS[1]).status_code == 503
         assert sender.get(f"{url}/health").json() == {"ready": True}
         assert sender.get(f"{url}/reports").status_code == 405
     assert kept_aside(lake) == {"mac": 1, "format": 1}

@@ -95,7 +95,8 @@ def keys(terminals: Path, fleet_path: Path, out_path: Path, as_json: bool) -> No
     from tinyfin.fleet.secrets import report_keys_text
 
     claim(out_path)
-    text = report_keys_text(load_fleet_key(fleet_path), terminals.read_text("utf-8").split())
+    ids = terminals.read_text("utf-8", "replace").split()
+    text = report_keys_text(load_fleet_key(fleet_path), ids)
     with whole(out_path, private=True) as unfinished:
         unfinished.write_text(text, encoding="ascii")
     count = text.count("\n") - 1

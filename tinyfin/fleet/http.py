@@ -25,7 +25,8 @@ _STATUS = {Why.SIZE: 413, Why.TERMINAL: 403, Why.MAC: 403, Why.OLD: 410, Why.ERA
 
 def application(admission: Admission) -> Starlette:
     """An ASGI application. 201: the report is in the inbox, for good; the same report again is the
-    same answer. 403, 410, 413, 422: it is refused, the JSON says why, and it is kept aside."""
+    same answer. 403, 410, 413, 422: it is refused, the JSON says why, and it is kept aside. 503:
+    the disk takes nothing; send it again."""
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
@@ -43,6 +44,8 @@ def application(admission: Admission) -> Starlette:
             name = await run_in_threadpool(admission.deliver, bytes(data))
         except Refused as error:
             return _refusal(error.why, str(error))
+        except OSError as error:  # not kept: it has to come again
+            return JSONResponse({"message": f"it cannot be kept: {error.strerror}"}, 503)
         return JSONResponse({"report": name}, 201)
 
     def _refusal(why: Why, text: str) -> JSONResponse:

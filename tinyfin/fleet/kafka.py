@@ -40,7 +40,9 @@ def read_settings(brokers: str, path: Path | None = None) -> dict[str, Any]:
     """Settings of librdkafka: the brokers, and those of a file, a line ``name=value`` each, such as
     those of TLS. Raises InputError."""
     settings: dict[str, Any] = {"bootstrap.servers": brokers}
-    for number, line in enumerate(path.read_text("utf-8").splitlines() if path else (), 1):
+    for number, line in enumerate(
+        path.read_text("utf-8", "replace").splitlines() if path else (), 1
+    ):
         name, equals, value = line.partition("=")
         if line.strip() and not line.lstrip().startswith("#"):
             if not equals:
