@@ -131,7 +131,8 @@ def test_never_calls_itself_and_its_stack_is_bounded(target: tuple[str, Built]) 
         return depth[function]
 
     indirect = {f for f, callees in built.calls.items() if "__indirect_call" in callees}
-    assert indirect <= {"tfin_feed"}, "only the watchdog's hook is called through a pointer"
+    hooks = {"tfin_feed", "emv_take", "take_expiry"}  # the watchdog's; what makes tokens of cards
+    assert indirect <= hooks, "nothing else is called through a pointer"
     worst = max(built.stack, key=lambda f: deepest(f, ()))
     print(f"{name}: {worst} needs {depth[worst]} bytes of stack")
     assert depth[worst] <= STACK_LIMIT_BYTES, worst
