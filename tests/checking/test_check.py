@@ -157,6 +157,37 @@ def test_labels_that_are_still_to_come(table: pa.Table, look: Callable[..., Data
     assert found.labels.too_recent > 0.1
 
 
+def test_a_file_of_labels_that_is_not_there(
+    table: pa.Table, look: Callable[..., DataCheck], tmp_path: Path
+) -> None:
+    """Its frauds would count as genuine without a word."""
+    file = tmp_path / "chargebacks.csv"
+    text = f"""[data]
+id = "id"
+time = "time"
+terminal = "terminal"
+amount = "amount_minor"
+[labels]
+unlisted = "genuine"
+[labels.bank]
+file = "{file}"
+id = "tx"
+label = {{constant = 1}}
+"""
+    found = look(table, text)
+    assert state(found, "label files") == "failed"
+    assert found.label_files_gone == [str(file)]
+    file.write_text(f"tx\n{table['id'][0]}\n")
+    assert look(table, text).label_files_gone == []
+
+
+def test_milliseconds_are_no_card_numbers(tmp_path: Path) -> None:
+    """A time of thirteen digits that a card number could be; elsewhere it is one."""
+    path = tmp_path / "tx.csv"
+    path.write_text("time,terminal,amount_minor,other\n4300000000000,T1,5,4300000000000\n")
+    assert [one.column for one in check(path).cards] == ["other"]
+
+
 def test_drift_against_a_run(
     small: dict[str, Path], run_copy: Path, look: Callable[..., DataCheck]
 ) -> None:

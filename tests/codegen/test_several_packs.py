@@ -181,6 +181,15 @@ def test_a_prefix_that_begins_no_c_name_is_refused(prefix: str, tmp_path: Path) 
     assert repr(prefix) in str(caught.value)
 
 
+def test_prefixes_that_differ_in_capitals_alone_are_refused(tmp_path: Path) -> None:
+    """Their macros and include guards would be one."""
+    pack = MODELS / "payment" / "model.tfpack"
+    emit(pack, tmp_path, prefix="pay")
+    with pytest.raises(InputError, match=r"pay_pack\.h is of a prefix that differs in capitals"):
+        emit(pack, tmp_path, prefix="PAY")
+    emit(pack, tmp_path, prefix="pay")
+
+
 def test_prefixes_that_cannot_be_are_named(tmp_path: Path) -> None:
     pack = MODELS / "payment" / "model.tfpack"
     for words, told in (

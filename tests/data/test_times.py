@@ -155,6 +155,10 @@ def test_serials_of_a_spreadsheet_are_whole_seconds(tmp_path: Path, serial: str)
         ("20241301", "must be between"),
         ("1. Juli 2024", "read in English"),
         ("12:30", "ISO 8601"),
+        ("9e18", "must be between"),
+        ("1e20", "must be between"),
+        ("99999999999999999999", "must be between"),
+        ("-1e30", "must be between"),
     ],
 )
 def test_refused(tmp_path: Path, cell: str, told: str) -> None:
@@ -163,6 +167,13 @@ def test_refused(tmp_path: Path, cell: str, told: str) -> None:
     assert "1 bad row of 3" in str(caught.value)
     assert "row 2 (line 3), column t, value" in str(caught.value)
     assert told in str(caught.value)
+
+
+def test_the_last_nanoseconds_that_a_time_can_have(tmp_path: Path) -> None:
+    last_s = 2**32 - 1 + EPOCH_UNIX_S
+    for array in (pa.array([last_s * 10**9]), pa.array([last_s * 10**9], pa.uint64())):
+        assert columns(tmp_path, array).t_mono_s.tolist() == [2**32 - 1]
+    assert cells(tmp_path, [f"{last_s}000000000"]).t_mono_s.tolist() == [2**32 - 1]
 
 
 def test_patterns_name_each_part_once() -> None:

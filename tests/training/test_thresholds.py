@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn import metrics
 
+from tests.support.cli import tinyfin
 from tinyfin.data.readers import read
 from tinyfin.data.transactions import ADVICE
 from tinyfin.pack.container import parse_pack
@@ -156,6 +157,7 @@ def test_metrics_have_every_threshold_in_force(run_copy: Path, small: dict[str, 
     repack(run, other_decision(section, per_1000=0.0))
     alone = run.read_json("metrics.json")["decision"]
     assert alone["go_online"] == alone["verify"], "to verify is to go online"
+    assert "every alert from" in tinyfin("repack --verify-threshold 1e-6", run.path).stderr
     without = section.model_copy(update={"verify": None})
     repack(run, other_decision(without, per_1000=0.0))
     assert set(run.read_json("metrics.json")["decision"]["thresholds"]) == {"decline"}

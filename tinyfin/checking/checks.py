@@ -105,7 +105,12 @@ def _labels(found: DataCheck) -> Iterator[CheckResult]:
         yield _check("label maturity", "warning", bad, told, told)
     for one in found.label_files:
         text = f"{one.not_taken:,} rows of {one.file} are not taken, {one.taken:,} are"
+        if one.incomplete:
+            text += f"; {one.incomplete:,} of them lack something or cannot be read"
         yield _check(f"labels {one.name}", "warning", one.not_taken > 0, text, text)
+    for file in found.label_files_gone:
+        text = f"{file} is not there, so nothing is known of what it says"
+        yield CheckResult(check="label files", state="failed", text=text)
 
 
 def _against(found: Against | None) -> Iterator[CheckResult]:

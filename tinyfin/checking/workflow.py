@@ -42,6 +42,8 @@ __all__ = ["check"]
 Note = Callable[[str], None]
 _LABELS: tuple[Literal["genuine", "fraud"], ...] = ("genuine", "fraud")
 _UNSEEN = "not seen in training"
+_TIMES = ("time", "local_time", "outcome_time", "label_time")
+"""Milliseconds have as many digits as short card numbers."""
 
 
 def check(
@@ -117,6 +119,9 @@ def check(
         out.labels = labels
     if found.joined is not None:
         out.label_files = list(found.joined.files)
+    out.label_files_gone = [
+        one.file for one in settings.labels.files.values() if not Path(one.file).is_file()
+    ]
     if run is not None and drift is not None:
         out.against = _against(run, drift.measure(settings.monitor))
     out.checks = checks_of(out)
@@ -149,9 +154,12 @@ def _drift_of(run: RunFolder) -> DriftCount:
 def _card_columns(paths: Sequence[Path], config: Config) -> list[CardColumn]:
     """Columns that seem to hold card numbers, mapped or not."""
     found: dict[tuple[Path, str], None] = {}
+    mapping = config.data.resolved(config.schema)
+    timed = [mapping[key] for key in _TIMES if key in mapping]
+    times = {name for one in timed for name in (one.column, *(one.columns or ()))}
     for path in paths:
         names = column_names(path, config.data)
-        once = {name: name for name in names if names.count(name) == 1}
+        once = {name: name for name in names if names.count(name) == 1 and name not in times}
         guard = CardGuard(str(path))
         with stage(f"looking for card numbers in {path}", about_rows(path), "rows") as looking:
             for table, _ in read_table_chunks(path, once, True, CHUNK_ROWS, config.data):

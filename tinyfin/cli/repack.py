@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.output import emit, json_option, note
 from tinyfin.cli.trust import key_option, public_key_option, security_counter_option
 
 if TYPE_CHECKING:
@@ -113,6 +113,13 @@ def command(
         security_counter=security_counter,
         keys=trusted_keys(run, public_keys),
     )
+    stands = result["decision"]
+    if verify_threshold is not None and stands.verify is not None:
+        if stands.verify > verify_threshold:
+            note(
+                f"--verify-threshold {verify_threshold:g} lies below that of going online, and to "
+                f"verify is to go online: every alert from {_from(stands.verify)} on verifies"
+            )
     emit(result, as_json, _text(result))
 
 

@@ -96,7 +96,8 @@ def emit(
     whose key manifests and commands it takes (``tinyfin_root_key``). With another ``prefix`` all
     names, of files too, begin with it, so that one firmware can hold several packs. Files that
     would not change are left as they are. Returns the paths. Raises PackError when the bytes are no
-    pack that this version knows, InputError as :func:`file_names`.
+    pack that this version knows, InputError as :func:`file_names` and for a prefix that differs
+    from that of another pack of the folder in capitals alone.
     """
     header, source, model_header, model_source = file_names(prefix)
     names = _Names(prefix)
@@ -105,6 +106,7 @@ def emit(
     layout = read_layout(data)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    _refuse_other_case(folder, header, prefix)
     files = {
         header: _header(layout, names, len(keys), root_key is not None),
         source: c_array(
@@ -438,6 +440,16 @@ def _c_string(text: str) -> str:
 
 def _comment(text: str) -> str:
     return " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *")
+
+
+def _refuse_other_case(folder: Path, header: str, prefix: str) -> None:
+    """Macros and include guards are in capitals, so prefixes must differ in more than that."""
+    for other in folder.glob("*_pack.h"):
+        if other.name != header and other.name.lower() == header.lower():
+            raise InputError(
+                f"prefix {prefix!r}: {other} is of a prefix that differs in capitals alone, and "
+                "their macros would be the same; give another, or remove that file"
+            )
 
 
 def _refuse_clashes(pack: PackLayout, prefix: str) -> None:

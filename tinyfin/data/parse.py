@@ -262,6 +262,11 @@ def scaled(array: pa.Array, factor: float, low: int, high: int, style: Style = A
     return found._replace(values=np.where(inside, whole, 0.0).astype(np.int64))
 
 
+_MOST = 2**63 - 1
+_MOST_FLOAT = 2.0**63 - 1024
+"""The float64 below it."""
+
+
 def wholes(array: pa.Array, what: str, style: Style = ANY) -> Parsed:
     """Numbers without their fractions, rounded down; what does not fit int64 is at its ends."""
     if pa.types.is_string(array.type) and all(
@@ -272,17 +277,17 @@ def wholes(array: pa.Array, what: str, style: Style = ANY) -> Parsed:
     if pa.types.is_integer(array.type):
         values = to_numpy(array)
         if values.dtype == np.uint64:
-            values = np.minimum(values, np.uint64(2**62))
+            values = np.minimum(values, np.uint64(_MOST))
         return Parsed(values.astype(np.int64), present, [])
     if pa.types.is_floating(array.type):
         numbers = to_numpy(array)
         finite = np.isfinite(numbers)
-        values = np.floor(np.clip(np.where(finite, numbers, 0), -(2.0**62), 2.0**62))
+        values = np.floor(np.clip(np.where(finite, numbers, 0), -_MOST_FLOAT, _MOST_FLOAT))
         return Parsed(values.astype(np.int64), present, [(present & ~finite, f"must be {what}")])
 
     def convert(value: Decimal) -> int:
         floor = int(value.to_integral_value(ROUND_FLOOR, CONTEXT))
-        return max(-(2**62), min(floor, 2**62))
+        return max(-_MOST, min(floor, _MOST))
 
     return _each(array, what, convert, style)
 

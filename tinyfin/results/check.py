@@ -151,6 +151,8 @@ class DataCheck(ResultFile):
     labels: LabelFacts | None = None
     """Left out without labels."""
     label_files: list[LabelFileFacts] = []
+    label_files_gone: list[str] = []
+    """Files of [labels] that are not there."""
     cards: list[CardColumn]
     against: Against | None = None
     """Left out without a run."""
