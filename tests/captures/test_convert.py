@@ -29,6 +29,7 @@ from tinyfin.errors import ConfigError, DataError, InputError
 BASE = {"3": "000000", "4": "000000001999", "7": "0314153000", "11": "000007", "41": "T0000001"}
 
 
+OTHER = captures.luhn("555555555555444")
 PART = "000000000500".ljust(42, "0")
 
 
@@ -120,6 +121,62 @@ def later(seconds: int, **changed: str | None) -> dict[str, str | None]:
             [(None, None)],
             {"reversals of nothing that is there": 1},
         ),
+        (
+            [
+                message("0100", de2=PAN, de4="000000000100"),
+                message("0200", de2=OTHER, de4="000000099900"),
+                message("0110", de2=PAN, de4="000000000100", de39="05"),
+                message("0210", de2=OTHER, de4="000000099900", de39="00"),
+            ],
+            [("declined", 5), ("approved", 0)],
+            {},
+        ),
+        (
+            [message("0100"), message("0200"), message("0420", de90="0100000007".ljust(42, "0"))],
+            [("timed_out", None), (None, None)],
+            {},
+        ),
+        (
+            [message("0100"), message("0210", de39="00")],
+            [(None, None)],
+            {"responses without a request": 1},
+        ),
+        (
+            [message(), message("0220", de37="R00000000002", de11="000007", de2=OTHER)],
+            [(None, None)],
+            {"advices of transactions that are there": 1},
+        ),
+        (
+            [message(de2=PAN), message("0220", de2=OTHER), message("0210", de2=PAN, de39="00")],
+            [("approved", 0), ("approved", None)],
+            {},
+        ),
+        (
+            [message(de2=PAN), message("0210", de2=OTHER, de39="00")],
+            [(None, None)],
+            {"responses with another card or amount than their request": 1},
+        ),
+        (
+            [message(), message("0210", de4="000000001998", de39="00")],
+            [(None, None)],
+            {"responses with another card or amount than their request": 1},
+        ),
+        (
+            [message(de2=PAN), message("0210", de35=f"{PAN}=2912", de4="0" * 12, de39="05")],
+            [("declined", 5)],
+            {},
+        ),
+        ([message(), message("0210", de4="000000000500", de39="10")], [("approved", 10)], {}),
+        (
+            [message(de2=PAN), message("0420", de2=OTHER)],
+            [(None, None)],
+            {"reversals with another card or amount than their transaction": 1},
+        ),
+        (
+            [message("0100", de25="06"), message("0220", de4="000000001500")],
+            [(None, None)],
+            {"advices of transactions that are there": 1},
+        ),
         ([message("0220")], [("approved", None)], {}),
         ([message("0220", de39="Z1")], [("declined", None)], {}),
         (
@@ -168,6 +225,60 @@ def test_a_year_ends_and_hours_differ(desk: Desk) -> None:
     assert [row["local_time"].year for row in rows] == [2026, 2026, 2026]
 
 
+MONTHS = [f"{month}10120000" for month in ("01", "04", "08", "12")]
+
+
+def test_every_file_begins_with_its_year(desk: Desk) -> None:
+    """Two files of one year, and one of two; what may be either is asked for."""
+    first = desk.file([message(de7=when, de11=f"{i:06d}") for i, when in enumerate(MONTHS)])
+    second = desk.file(
+        [message(de7=when, de11=f"{i:06d}", de41="T0000002") for i, when in enumerate(MONTHS[:3])],
+        "b.cap",
+    )
+    eve = desk.file([message(de7="1231235900")], "c.cap")
+    day = desk.file([message(de7="0101000100", de11="000008")], "d.cap")
+
+    def years(paths: list[Path], year: int | list[int]) -> list[int]:
+        options: dict[str, Any] = {"dialect": load_dialect("ascii"), "token_key": captures.KEY}
+        convert(paths, desk.out, year=year, **options)
+        return [row["time"].year for row in pq.read_table(desk.out).to_pylist()]
+
+    assert years([first, second], 2025) == [2025] * 7
+    with pytest.raises(DataError, match=r"d\.cap: begins in January, .*once for each CAPTURE"):
+        years([eve, day], 2025)
+    assert years([eve, day], [2025, 2026]) == [2025, 2026]
+    assert years([eve, day], [2025, 2025]) == [2025, 2025]
+    with pytest.raises(InputError, match="2 years for 1 captures"):
+        years([eve], [2025, 2026])
+    line = f"convert {eve} {day} --out {desk.out} --public-hash --year"
+    tinyfin(f"{line} 2025", code=3)
+    assert tinyfin_json(f"{line} 2025 --year 2026")["transactions"] == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"de7": "0701120000"}, "DE7: date and time are more than a day after those of the mess"),
+        ({"de7": "0310120000"}, "DE7: date and time are more than a day before those of the mes"),
+        ({"de12": "120000", "de13": "0801"}, "DE12 and DE13: date and time are more than a day"),
+        ({"de12": "120000", "de13": "0101"}, "DE12 and DE13: date and time are more than a day"),
+    ],
+)
+def test_one_wrong_date_is_named_and_moves_nothing(
+    desk: Desk, wrong: dict[str, str], rule: str
+) -> None:
+    messages = [message(), message(de11="000008", **wrong), message("0210", de39="00")]
+    messages += [message(de11="000009", de7="0315120000")]
+    with pytest.raises(DataError) as caught:
+        desk.convert(*messages)
+    assert str(caught.value).startswith("1 of 4 messages cannot be read:")
+    assert f"a.cap, offset {len(messages[0]) + 2}: {rule}" in str(caught.value)
+    facts, rows = desk.convert(*messages, skip_bad_rows=desk.folder / "bad.csv")
+    assert (facts["bad"], facts["passed_over"]) == (1, {})
+    assert [row["result"] for row in rows] == ["approved", None]
+    assert [f"{row['time']:%Y-%m-%d}" for row in rows] == ["2025-03-14", "2025-03-15"]
+
+
 def test_waiting_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is full, or a day old, is written as it is; the order stays that of the requests."""
     requests = [message(de11=f"{i:06d}") for i in range(20)]
@@ -178,7 +289,8 @@ def test_waiting_is_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None
     assert facts["results"] == {"none": 15, "approved": 5}
     monkeypatch.undo()
     tomorrow = message(de7="0315153001", de11="000099")
-    facts, _ = desk.convert(message(), tomorrow, message("0210", de39="00"))
+    answer = message("0210", de39="00", de7="0315153002")
+    facts, _ = desk.convert(message(), tomorrow, answer)
     assert facts["passed_over"] == {"responses without a request": 1}
 
 

@@ -22,7 +22,8 @@ from tests.support import captures, emv
 from tests.support.captures import tlv
 from tests.support.native import SANITIZERS, TEST, WARNINGS, compile_object, link
 from tests.support.process import call
-from tinyfin.captures.elements import Calendar, Elements, NoPayment, answer_of, row_of
+from tinyfin.captures.calendar import Calendar
+from tinyfin.captures.elements import Elements, NoPayment, answer_of, row_of
 from tinyfin.captures.iso8583 import elements_of, load_dialect
 from tinyfin.captures.messages import Unreadable
 from tinyfin.captures.tlv import add_tags, walk
@@ -104,7 +105,12 @@ def test_walking_tlv_data(parts: list[str], data: st.DataObject) -> None:
         ("8002" + "3900", "E_FORMAT_1", 0),
         ("5A04" + "1234567F", "E_VALUE", 0),
         ("5A08" + "123456789012D456", "E_DIGIT", 0),
+        ("5A08" + "45320151F2830366", "E_DIGIT", 0),
+        ("5A08" + "45320151FA830366", "E_DIGIT", 0),
         ("5A0A" + "12345678901234567890", "E_VALUE", 0),
+        ("570B" + "4532015112830366DABCDE", "E_DIGIT", 0),
+        ("570B" + "4532015112830366DFFFF2", "E_DIGIT", 0),
+        ("570B" + "4532015112830366DFFFFF", "OK", 0),
         ("5708" + "1234567890123456", "E_VALUE", 0),
         ("9A03" + "250230" + "9F2103" + "120000", "E_VALUE", 0),
         ("9A03" + "250228" + "9F2103" + "240000", "E_VALUE", 5),
@@ -159,6 +165,29 @@ def alike(found: emv.Read, row: dict[str, Any]) -> None:
     card = hashed.get(0)
     assert token == (None if card is None else captures.token_of(card, captures.KEY))
     assert (approval is None) == (3 not in hashed)
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_any_half_bytes_of_a_card_mean_the_same(data: st.DataObject) -> None:
+    """C and Python refuse the same, and read the same digits; some half bytes are anything."""
+    tag, least, most = data.draw(st.sampled_from([("5A", 4, 10), ("57", 7, 19)]))
+    size = 2 * data.draw(st.integers(least, most))
+    digits = "0123456789" * 4
+    shape = digits[: data.draw(st.integers(6, 21))] + data.draw(st.sampled_from(["", "D", "DD"]))
+    shape += digits[: data.draw(st.integers(0, 9))] + data.draw(st.sampled_from("F1")) * 40
+    held = list(shape[:size])
+    for _ in range(data.draw(st.sampled_from([0, 0, 1, 3, 40]))):
+        held[data.draw(st.integers(0, size - 1))] = data.draw(st.sampled_from("0123456789ABCDEF"))
+    encoded = bytes.fromhex(tlv(tag, "".join(held)))
+    found = emv.read(encoded)
+    try:
+        row = of_tlv(encoded)
+    except Unreadable:
+        assert found.error in ("E_DIGIT", "E_VALUE")
+        assert found.hashed == []
+    else:
+        alike(found, row)
 
 
 def test_simulated_transactions_from_tlv() -> None:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, TypedDict
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tinyfin import files
-from tinyfin.captures.elements import Calendar, Elements
+from tinyfin.captures.calendar import COMING, Calendar
+from tinyfin.captures.elements import Elements
 from tinyfin.captures.iso8583 import Dialect, elements_of
 from tinyfin.captures.join import Joiner
 from tinyfin.captures.messages import Message, Unreadable, messages
@@ -32,6 +34,7 @@ _BATCH_ROWS = 1 << 14
 _SHOWN = 5
 _WRITTEN = 0.3
 """Bytes that are written, twice for a while, of a byte that is read."""
+_YEAR, _GAP = dt.timedelta(days=365), dt.timedelta(days=7)
 _TYPES = {"i32": pa.int32(), "i64": pa.int64(), "u64": pa.uint64(), "enum": pa.string()}
 _FIELDS = (
     "amount_minor",
@@ -85,7 +88,7 @@ def convert(
     *,
     token_key: bytes,
     dialect: Dialect | None = None,
-    year: int | None = None,
+    year: int | Sequence[int] | None = None,
     terminal: str | None = None,
     skip_bad_rows: str | Path | None = None,
 ) -> Converted:
@@ -93,17 +96,22 @@ def convert(
 
     ``dialect``: how ISO 8583 messages are written; None: the files hold TLV data, a transaction
     each. ``token_key``: of the keyed hash that takes the place of card numbers
-    (:func:`tinyfin.data.tokens.load_token_key`). ``year``: of the first message, for times without
-    one. ``terminal``: of messages that name none. A message that cannot be read raises DataError
-    at the end, which names file, place and rule, five of them, and counts all; with
-    ``skip_bad_rows`` they go to that CSV file, without their contents.
+    (:func:`tinyfin.data.tokens.load_token_key`). ``year``: of the first message of every file, or
+    one for each file, for times without one. ``terminal``: of messages that name none.
+
+    A message that cannot be read, or is out of its time (:class:`tinyfin.captures.calendar.
+    Calendar`), raises DataError at the end, which names file, place and rule, five of them, and
+    counts all; with ``skip_bad_rows`` they go to that CSV file, without their contents.
     """
     if writes_csv(out):
         raise InputError(f"{out}: the table is written as Parquet; end the name in .parquet")
     read_bytes = sum(Path(path).stat().st_size for path in paths)
     files.require_space(out, int(read_bytes * _WRITTEN), "the transactions")
+    years = list(year) if isinstance(year, Sequence) else [year]
+    if len(years) not in (1, len(paths)):
+        raise InputError(f"{len(years)} years for {len(paths)} captures: give one, or one for each")
     guard = CardGuard(str(paths[0]))
-    joiner = Joiner(token_key, Calendar(year), terminal)
+    joiner = Joiner(token_key, Calendar(), terminal)
     with ExitStack() as held:
         unfinished = held.enter_context(files.whole(out, make_folder=True))
         all_columns = held.enter_context(tempfile.TemporaryFile(dir=unfinished.parent))
@@ -112,7 +120,7 @@ def convert(
             place = held.enter_context(files.whole(skip_bad_rows))
             aside = held.enter_context(place.open("w", newline="", encoding="utf-8"))
         bad = _Bad(aside)
-        read = _Reading(paths, dialect, joiner, bad)
+        read = _Reading(paths, years, dialect, joiner, bad)
         with pq.ParquetWriter(all_columns, _COLUMNS, compression="zstd") as writer:
             for rows in read.batches():
                 table = pa.Table.from_pylist(rows, schema=_COLUMNS)
@@ -181,16 +189,27 @@ class _Bad:
         return DataError("\n".join(lines))
 
 
+_Read = tuple[Message, str, Elements, str]
+"""A message, its MTI, its elements, or why there are none."""
+
+
 class _Reading:
     """The rows of all files, in batches."""
 
     def __init__(
-        self, paths: Sequence[str | Path], dialect: Dialect | None, joiner: Joiner, bad: _Bad
+        self,
+        paths: Sequence[str | Path],
+        years: Sequence[int | None],
+        dialect: Dialect | None,
+        joiner: Joiner,
+        bad: _Bad,
     ) -> None:
         self.count = 0
         self.results: Counter[str] = Counter()
         self.filled: set[str] = set()
         self._paths, self._dialect, self._joiner, self._bad = paths, dialect, joiner, bad
+        self._one_year = len(years) == 1 and years[0] is not None
+        self._years = list(years) * len(paths) if len(years) == 1 else years
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """Lists of rows, in the order of their requests."""
@@ -206,22 +225,45 @@ class _Reading:
             yield rows
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        for path in self._paths:
-            with stage(f"reading {path}", Path(path).stat().st_size, "bytes") as reading:
-                for message in messages(path):
-                    self.count += 1
-                    reading.step(message.end - reading.done)
-                    yield from self._rows_of(path, message)
+        calendar, ended = self._joiner.calendar, None
+        for path, year in zip(self._paths, self._years, strict=True):
+            calendar.begin(year)
+            for message, mti, elements, problem, coming in self._ahead(path):
+                calendar.follow(elements, coming)
+                if self._one_year and ended is not None and calendar.now is not None:
+                    _check_year(path, ended, calendar.now)
+                    ended = None
+                try:
+                    if problem:
+                        raise Unreadable(problem)
+                    yield from self._joiner.add(mti, elements)
+                except Unreadable as error:
+                    self._bad.add(path, message, str(error))
+            ended = calendar.now or ended
         yield from self._joiner.rest()
 
-    def _rows_of(self, path: str | Path, message: Message) -> Iterator[dict[str, Any]]:
+    def _ahead(
+        self, path: str | Path
+    ) -> Iterator[tuple[Message, str, Elements, str, Iterable[Elements]]]:
+        """What is read of a file, each with the elements of what comes next."""
+        ahead: deque[_Read] = deque()
+        with stage(f"reading {path}", Path(path).stat().st_size, "bytes") as reading:
+            for message in messages(path):
+                self.count += 1
+                reading.step(message.end - reading.done)
+                ahead.append(self._read(message))
+                if len(ahead) > COMING:
+                    yield *ahead.popleft(), (one[2] for one in ahead)
+            while ahead:
+                yield *ahead.popleft(), (one[2] for one in ahead)
+
+    def _read(self, message: Message) -> _Read:
         try:
             if message.problem:
                 raise Unreadable(message.problem)
-            mti, elements = self._elements(message.data)
-            yield from self._joiner.add(mti, elements)
+            return message, *self._elements(message.data), ""
         except Unreadable as error:
-            self._bad.add(path, message, str(error))
+            return message, "", {}, str(error)
 
     def _elements(self, data: bytes) -> tuple[str, Elements]:
         if self._dialect is not None:
@@ -229,3 +271,12 @@ class _Reading:
         elements: Elements = {}
         add_tags(elements, data)
         return "", elements
+
+
+def _check_year(path: str | Path, ended: dt.datetime, begins: dt.datetime) -> None:
+    """Raises DataError where a file may go on with the one before it, in the next year."""
+    if abs(begins + _YEAR - ended) <= _GAP:
+        raise DataError(
+            f"{path}: begins in {begins:%B}, where the file before it ends, in {ended:%B}: is it "
+            "of the same year or the next? Give --year once for each CAPTURE, in their order"
+        )

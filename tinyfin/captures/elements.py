@@ -7,7 +7,6 @@ expiry date: no file holds these next to the token.
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ from tinyfin.captures.messages import Unreadable
 from tinyfin.data.rows import APPROVED_RESPONSES
 from tinyfin.data.tokens import hash_of, token_of
 
-__all__ = ["Calendar", "Elements", "NoPayment", "Value", "answer_of", "row_of"]
+__all__ = ["Elements", "NoPayment", "Value", "answer_of", "card_of", "number_of", "row_of"]
 
 
 class Value(NamedTuple):
@@ -82,7 +81,7 @@ def row_of(elements: Elements, mti: str, key: bytes) -> dict[str, Any]:
         ("stan", "stan", 999_999),
     ):
         if element in elements:
-            row[name] = _number(elements[element], most)
+            row[name] = number_of(elements[element], most)
     for name, element in (("tvr", "tvr"), ("atc", "atc"), ("floor_limit_minor", "floor_limit")):
         if element in elements:
             row[name] = int(elements[element].text, 16)
@@ -95,7 +94,7 @@ def row_of(elements: Elements, mti: str, key: bytes) -> dict[str, Any]:
     cvm = _cvm(elements, row.get("entry_mode", ""))
     if cvm is not None:
         row["cvm"] = cvm
-    card = _card(elements)
+    card = card_of(elements)
     if card:
         row["token"] = token_of(card, key)
     if "approval" in elements:
@@ -103,7 +102,8 @@ def row_of(elements: Elements, mti: str, key: bytes) -> dict[str, Any]:
     return row
 
 
-def _number(value: Value, most: int) -> int:
+def number_of(value: Value, most: int) -> int:
+    """A whole number of digits. Raises Unreadable, above ``most`` too."""
     if not re.fullmatch(r"[0-9]+", value.text):
         raise Unreadable(f"{value.what} is no number")
     number = int(value.text)
@@ -128,7 +128,7 @@ def _type(elements: Elements, mti: str) -> str | None:
     if code not in _TYPES:
         raise NoPayment(f"transaction type {code}")
     kind = _TYPES[code]
-    if kind == "purchase" and "condition" in elements and _number(elements["condition"], 99) == 6:
+    if kind == "purchase" and "condition" in elements and number_of(elements["condition"], 99) == 6:
         return "preauth"
     advised = mti[1:3] in ("12", "22") and "approval" in elements
     answer = elements.get("response", Value("", "")).text
@@ -155,18 +155,20 @@ def _cvm(elements: Elements, entry_mode: str) -> str | None:
     return _CVMS.get(results[0] & 0x3F)
 
 
-def _card(elements: Elements) -> str:
-    """The digits of the card number, or "" where there is none."""
+def card_of(elements: Elements) -> str:
+    """The digits of the card number, or "" where there is none. Raises Unreadable."""
     if "pan" in elements:
         value = elements["pan"]
         found = re.fullmatch(r"([0-9]{8,19})F*", value.text)
     elif "track_2" in elements:
         value = elements["track_2"]
-        found = re.match(r"([0-9]{8,19})[D=]", value.text)
+        found = re.fullmatch(r"([0-9]{8,19})[D=][0-9]*F*", value.text)
     else:
         return ""
     if found is None:
-        raise Unreadable(f"{value.what} holds no card number of 8 to 19 digits")
+        raise Unreadable(
+            f"{value.what} holds no card number of 8 to 19 digits, or other than it may"
+        )
     return found[1]
 
 
@@ -182,56 +184,3 @@ def answer_of(elements: Elements) -> tuple[str | None, int | None]:
     if len(value.text) != 2:
         raise Unreadable(f"{value.what} has {len(value.text)} characters, not 2")
     return ("approved" if value.text in ("Y1", "Y3") else "declined"), None
-
-
-class Calendar:
-    """Times of messages, which have no year: what is nearest to the message before.
-
-    ``year``: of the first message; None where all of them say it.
-    """
-
-    def __init__(self, year: int | None) -> None:
-        self._year = year
-        self._near: dt.datetime | None = None
-
-    def local(self, elements: Elements) -> dt.datetime | None:
-        """Time at the terminal (DE12 and DE13, tags 9A and 9F21)."""
-        if "time" not in elements:
-            return None
-        time = elements["time"]
-        if len(time.text) == 12:  # ISO 8583:1993 writes the date before it
-            return self._moment(time.text, time)
-        if "date" not in elements:
-            return None
-        return self._moment(elements["date"].text + time.text, time)
-
-    def sent(self, elements: Elements) -> dt.datetime | None:
-        """Time in UTC (DE7)."""
-        value = elements.get("sent")
-        return None if value is None else self._moment(value.text, value)
-
-    def _moment(self, text: str, value: Value) -> dt.datetime:
-        if not re.fullmatch(r"(?:[0-9]{2})?[0-9]{10}", text):
-            raise Unreadable(f"{value.what}: no date and time of 10 or 12 digits")
-        if len(text) == 12:
-            moments = [_date(2000 + int(text[:2]), text[2:])]
-        elif self._near is not None:
-            moments = [_date(self._near.year + y, text) for y in (-1, 0, 1)]
-        elif self._year is not None:
-            moments = [_date(self._year, text)]
-        else:
-            raise Unreadable(f"{value.what} has no year; --year says that of the first message")
-        known = [moment for moment in moments if moment is not None]
-        if not known:
-            raise Unreadable(f"{value.what}: there is no such date or time")
-        near = self._near or known[0]
-        self._near = min(known, key=lambda moment: abs(moment - near))
-        return self._near
-
-
-def _date(year: int, digits: str) -> dt.datetime | None:
-    parts = [int(digits[i : i + 2]) for i in range(0, 10, 2)]
-    try:
-        return dt.datetime(year, *parts)  # type: ignore[arg-type]
-    except ValueError:
-        return None

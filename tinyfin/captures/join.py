@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinyfin.captures.elements import Calendar, Elements, NoPayment, answer_of, row_of
+from tinyfin.captures.calendar import Calendar
+from tinyfin.captures.elements import Elements, NoPayment, answer_of, card_of, number_of, row_of
 from tinyfin.captures.messages import Unreadable
+from tinyfin.data.tokens import token_of
 
 __all__ = ["KEPT_H", "KEPT_ROWS", "Joiner"]
 
@@ -26,8 +29,11 @@ _REQUEST, _RESPONSE, _ADVICE = "0", "1", "2"
 @dataclass
 class _Waiting:
     row: dict[str, Any]
-    stan: tuple[str, str]
+    since: dt.datetime
+    """By the clock of the capture."""
     rrn: str
+    keys: list[tuple[str, str, str]]
+    """Of the index."""
     answered: bool = False
 
 
@@ -35,9 +41,11 @@ class _Waiting:
 class Joiner:
     """Takes messages in the order of the capture; gives rows in the order of their requests.
 
-    A response, and a reversal without DE90, belong to the newest waiting transaction with their
-    terminal (DE41) and STAN (DE11), unless both have a retrieval reference number (DE37) and these
-    differ. DE90 names the STAN of what is reversed.
+    A response belongs to the newest waiting request of its class (0110 to 0100, 0210 to 0200) with
+    its terminal (DE41) and STAN (DE11), unless both have a retrieval reference number (DE37) and
+    these differ. So does a reversal, of any class; DE90 names MTI and STAN of what is reversed. A
+    message with another card number or amount than the transaction it would belong to is not
+    joined.
     """
 
     key: bytes
@@ -48,8 +56,8 @@ class Joiner:
     passed_over: Counter[str] = field(default_factory=Counter)
     """Messages that are no row of their own and change none, by what they are."""
     _waiting: dict[int, _Waiting] = field(default_factory=dict)
-    _by_stan: dict[tuple[str, str], int] = field(default_factory=dict)
-    _by_rrn: dict[tuple[str, str], int] = field(default_factory=dict)
+    _index: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """By terminal, class and function of the MTI, and "stan " or "rrn " with the number."""
     _count: int = 0
 
     def add(self, mti: str, elements: Elements) -> Iterator[dict[str, Any]]:
@@ -57,6 +65,7 @@ class Joiner:
 
         ``mti`` "" is TLV data, a transaction of its own.
         """
+        yield from self._ripe()
         kind, function = (mti[1:2], mti[2:3]) if mti else (_FINANCIAL, _ADVICE)
         if kind not in (_AUTHORISATION, _FINANCIAL, _REVERSAL) or function not in "0123":
             self.passed_over[f"MTI {mti}"] += 1
@@ -65,13 +74,13 @@ class Joiner:
         elif kind == _REVERSAL or function == "3":
             self.passed_over["answers to advices and reversals"] += 1
         elif function == _RESPONSE:
-            self._respond(elements)
-        elif function == _ADVICE and self._found(elements) is not None:
+            self._respond(kind, elements)
+        elif function == _ADVICE and self._is_there(kind, "02", elements):
             self.passed_over["advices of transactions that are there"] += 1
-        elif function == _REQUEST and mti[3] in "135" and self._found(elements) is not None:
+        elif function == _REQUEST and mti[3] in "135" and self._is_there(kind, "0", elements):
             self.passed_over["repeated requests"] += 1
         else:
-            yield from self._begin(mti, function, elements)
+            yield from self._begin(mti, kind + function, elements)
 
     def rest(self) -> Iterator[dict[str, Any]]:
         """The rows that still wait."""
@@ -79,7 +88,7 @@ class Joiner:
             yield waiting.row
         self._waiting.clear()
 
-    def _begin(self, mti: str, function: str, elements: Elements) -> Iterator[dict[str, Any]]:
+    def _begin(self, mti: str, kind: str, elements: Elements) -> Iterator[dict[str, Any]]:
         terminal = self._terminal(elements)
         sent, local = self.calendar.sent(elements), self.calendar.local(elements)
         time = sent or local
@@ -90,8 +99,9 @@ class Joiner:
         except NoPayment as other:
             self.passed_over[str(other)] += 1
             return
-        answer, response = answer_of(elements) if function == _ADVICE else (None, None)
-        if mti and function == _ADVICE and "response" not in elements:
+        advice = kind[1] == _ADVICE
+        answer, response = answer_of(elements) if advice else (None, None)
+        if mti and advice and "response" not in elements:
             answer = "approved" if answer is None else answer  # an advice says what was done
         row |= {
             "time": time,
@@ -102,26 +112,26 @@ class Joiner:
             "outcome_time": None if answer is None else time,
             "rrn": _text(elements, "rrn") or None,
         }
-        waiting = _Waiting(row, (terminal, _text(elements, "stan")), _text(elements, "rrn"))
-        waiting.answered = answer is not None
+        names = (("stan", _text(elements, "stan")), ("rrn", _text(elements, "rrn")))
+        keys = [(terminal, kind, f"{name} {number}") for name, number in names if number]
+        since = self.calendar.now or time
+        waiting = _Waiting(row, since, _text(elements, "rrn"), keys, answer is not None)
         self._count += 1
         self._waiting[self._count] = waiting
-        self._by_stan[waiting.stan] = self._count
-        if waiting.rrn:
-            self._by_rrn[terminal, waiting.rrn] = self._count
-        yield from self._ripe(time)
+        self._index |= dict.fromkeys(keys, self._count)
+        yield from self._ripe()
 
-    def _ripe(self, now: dt.datetime) -> Iterator[dict[str, Any]]:
-        long_ago = now - dt.timedelta(hours=KEPT_H)
+    def _ripe(self) -> Iterator[dict[str, Any]]:
+        now, most = self.calendar.now, dt.timedelta(hours=KEPT_H)
         while self._waiting:
             number, oldest = next(iter(self._waiting.items()))
-            if oldest.row["time"] >= long_ago and len(self._waiting) <= KEPT_ROWS:
+            waits = now is None or abs(now - oldest.since) <= most
+            if waits and len(self._waiting) <= KEPT_ROWS:
                 return
             del self._waiting[number]
-            rrn = oldest.stan[0], oldest.rrn
-            for index, key in ((self._by_stan, oldest.stan), (self._by_rrn, rrn)):
-                if index.get(key) == number:
-                    del index[key]
+            for key in oldest.keys:
+                if self._index.get(key) == number:
+                    del self._index[key]
             yield oldest.row
 
     def _terminal(self, elements: Elements) -> str:
@@ -130,43 +140,88 @@ class Joiner:
             raise Unreadable("no terminal (DE41, tag 9F1C); --terminal names that of all messages")
         return name
 
-    def _found(self, elements: Elements, stan: str | None = None) -> _Waiting | None:
-        """What a message belongs to. Raises Unreadable without a terminal."""
+    def _found(
+        self, elements: Elements, kinds: Iterable[str], stan: str | None = None
+    ) -> _Waiting | None:
+        """What a message belongs to, of classes and functions such as "20" of an MTI.
+
+        ``stan``: of its transaction, where it says it. Raises Unreadable without a terminal.
+        """
         terminal, rrn = self._terminal(elements), _text(elements, "rrn")
         wanted = _text(elements, "stan") if stan is None else stan
-        number = self._by_stan.get((terminal, wanted)) if wanted else None
-        found = self._waiting.get(number or 0)
-        if found is not None and rrn and found.rrn and found.rrn != rrn and stan is None:
-            found = None
-        if found is None and rrn:
-            found = self._waiting.get(self._by_rrn.get((terminal, rrn), 0))
-        return found
+        for name, number in (("stan", wanted), ("rrn", rrn)):
+            keys = [(terminal, kind, f"{name} {number}") for kind in kinds]
+            newest = max(self._index.get(key, 0) for key in keys)
+            found = self._waiting.get(newest)
+            differs = found is not None and bool(rrn and found.rrn) and found.rrn != rrn
+            if found is not None and not (differs and name == "stan" and stan is None):
+                return found
+        return None
 
-    def _respond(self, elements: Elements) -> None:
-        found = self._found(elements)
+    def _contradicts(self, elements: Elements, found: _Waiting) -> bool:
+        """Whether both say a card number, or an amount, and these differ.
+
+        0 is no amount; that of a partial approval (response 10) is another. A card number that is
+        masked says nothing.
+        """
+        card, amount = "", elements.get("amount")
+        with contextlib.suppress(Unreadable):
+            card = card_of(elements)
+        token = found.row.get("token")
+        if card and token is not None and token_of(card, self.key) != token:
+            return True
+        if amount is None or _text(elements, "response") == "10":
+            return False
+        said, asked = number_of(amount, 10**12 - 1), found.row.get("amount_minor")
+        return bool(said and asked) and said != asked
+
+    def _is_there(self, kind: str, functions: str, elements: Elements) -> bool:
+        """Whether an advice or a repeat tells of a transaction that waits.
+
+        A financial advice also completes an authorisation, whose amount may be another.
+        """
+        found = self._found(elements, [kind + function for function in functions])
+        if found is not None:
+            return not self._contradicts(elements, found)
+        if (kind, functions) != (_FINANCIAL, "02"):
+            return False
+        found = self._found(elements, ["10", "12"])
+        unpriced = {name: value for name, value in elements.items() if name != "amount"}
+        return found is not None and not self._contradicts(unpriced, found)
+
+    def _respond(self, kind: str, elements: Elements) -> None:
+        found = self._found(elements, [kind + _REQUEST])
         if found is None:
             self.passed_over["responses without a request"] += 1
+        elif self._contradicts(elements, found):
+            self.passed_over["responses with another card or amount than their request"] += 1
         elif found.answered:
             self.passed_over["further responses"] += 1
         else:
             result, response = answer_of(elements)
             if result is None:
                 raise Unreadable("a response without DE39")
-            found.answered = True
             when = self._after(elements, found)
+            found.answered = True
             found.row |= {"result": result, "response": response, "outcome_time": when}
 
     def _reverse(self, elements: Elements) -> None:
         original = _text(elements, "original")
-        found = self._found(elements, original[4:10] if len(original) >= 10 else None)
+        stan = original[4:10] if len(original) >= 10 else None
+        said = original[1:2] if stan else ""
+        classes = said if said in (_AUTHORISATION, _FINANCIAL) else _AUTHORISATION + _FINANCIAL
+        found = self._found(elements, [a + b for a in classes for b in "02"], stan)
         replaced = _text(elements, "replacement")[:12]
         if found is None:
             self.passed_over["reversals of nothing that is there"] += 1
         elif replaced.strip("0"):
             self.passed_over["reversals of a part of the amount"] += 1
+        elif self._contradicts(elements, found):
+            self.passed_over["reversals with another card or amount than their transaction"] += 1
         elif found.row["result"] in (None, "approved"):
+            when = self._after(elements, found)
             result = "reversed" if found.answered else "timed_out"
-            found.row |= {"result": result, "outcome_time": self._after(elements, found)}
+            found.row |= {"result": result, "outcome_time": when}
             found.answered = True
         else:
             self.passed_over["reversals of what was not approved"] += 1

@@ -35,8 +35,10 @@ __all__ = ["command"]
 )
 @click.option(
     "--year",
+    "years",
+    multiple=True,
     type=click.IntRange(2000, 2099),
-    help="Year of the first message, for dates without one.",
+    help="Year of the first message of each CAPTURE, for dates without one; or once for each.",
 )
 @click.option("--terminal", help="Terminal of messages that name none (DE41, tag 9F1C).")
 @skip_bad_rows_option
@@ -48,7 +50,7 @@ def command(
     tlv: bool,
     token_key: str | None,
     public_hash: bool,
-    year: int | None,
+    years: tuple[int, ...],
     terminal: str | None,
     skip_bad_rows: str | None,
     as_json: bool,
@@ -83,7 +85,7 @@ def command(
         out,
         token_key=load_token_key(token_key),
         dialect=None if tlv else load_dialect(dialect or "ascii"),
-        year=year,
+        year=years or None,
         terminal=terminal,
         skip_bad_rows=skip_bad_rows,
     )

@@ -330,13 +330,25 @@ static void take_card(taking *t, const tfin_emv_config *config)
     if (from == NULL) {
         return;
     }
-    uint32_t ends = from == track ? SEPARATOR : FILLER, digit = 0;
-    while (size < from->count && (digit = nibble(from, size)) <= 9 && size < PAN_MOST) {
+    uint32_t count = from->count, digit = 0;
+    while (size < count && (digit = nibble(from, size)) <= 9 && size < PAN_MOST) {
         text[size++] = (uint8_t)('0' + digit);
     }
-    if (size < from->count && digit != ends) {
-        (void)refuse(t, from, digit > 9 ? TFIN_EMV_E_DIGIT : TFIN_EMV_E_VALUE);
-    } else if (size < PAN_LEAST || (from == track && size == from->count)) {
+    uint32_t end = size; /* of the digits, on a track of those behind its separator */
+    int separated = from == track && size < count && digit == SEPARATOR;
+    if (separated) {
+        do {
+            end++;
+        } while (end < count && nibble(from, end) <= 9);
+    }
+    uint32_t filled = end;
+    while (filled < count && nibble(from, filled) == FILLER) {
+        filled++;
+    }
+    if (filled < count) {
+        int too_long = filled == size && digit <= 9;
+        (void)refuse(t, from, too_long ? TFIN_EMV_E_VALUE : TFIN_EMV_E_DIGIT);
+    } else if (size < PAN_LEAST || (from == track && !separated)) {
         (void)refuse(t, from, TFIN_EMV_E_VALUE);
     } else {
         const uint8_t *digits_of = (const uint8_t *)text;
@@ -347,7 +359,7 @@ static void take_card(taking *t, const tfin_emv_config *config)
         uint32_t bin = size < BIN_LONG_FROM ? BIN_SHORT : BIN_LONG;
         t->record.bin_hash = (int32_t)hash16(config, TFIN_EMV_BIN, digits_of, bin);
         mark(t, BIN_HASH);
-        if (expiry == NULL && from == track && from->count >= size + 5u) {
+        if (expiry == NULL && end >= size + 5u) {
             take_expiry(t, config, from, size + 1u);
         }
     }
