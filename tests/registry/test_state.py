@@ -14,10 +14,12 @@ from tests.support.registries import ADDED, START_S, key, key_id, policy, subjec
 from tinyfin.registry import state as state_module
 from tinyfin.registry.events import Event, Subject, time_text
 from tinyfin.registry.log import next_event
+from tinyfin.registry.policy import Policy
 from tinyfin.registry.state import Entry, Fault, Mark, State, replay
 
 NAMES = ("a", "b", "c", "d")
 POLICY = policy(*NAMES)
+LATEST = "9999-12-31T23:59:59Z"
 CHANGED = policy(*NAMES, approvals=3, stages=["pilot", "production"])
 
 
@@ -42,18 +44,34 @@ class History(list[tuple[Deed, int]]):
         """Where deeds of these kinds stand."""
         return [i for i, (deed, _) in enumerate(self) if deed.pack == pack and deed.kind in kinds]
 
+    def passed(self) -> tuple[set[str], bool, dict[str, set[str]]]:
+        """Keys that are revoked, whether the other policy is in force, and who has signed each
+        revocation that waits: where one leaves too few, as many persons sign it as a policy."""
+        signed: set[str] = set()
+        gone: set[str] = set()
+        waiting: dict[str, set[str]] = {}
+        changed = False
+        for deed, _ in self:
+            needed = 3 if changed else 2
+            if deed.kind == "revoked":
+                by = waiting.setdefault(deed.key, set())
+                by.add(deed.by)
+                if len(by) >= needed or len({*NAMES} - gone - {deed.key}) >= needed:
+                    gone.add(deed.key)
+                    signed.discard(deed.key)
+                    del waiting[deed.key]
+                    waiting = {key: by - gone for key, by in waiting.items()}
+            elif deed.kind == "policy":
+                signed.add(deed.by)
+                if len(signed) >= 2 and not changed:
+                    changed, waiting = True, {}
+        return gone, changed, waiting
+
     def revoked(self) -> set[str]:
-        return {deed.key for deed, _ in self if deed.kind == "revoked"}
+        return self.passed()[0]
 
     def changed(self) -> bool:
-        """Whether two persons have signed the other policy, whose keys were good until then."""
-        signed: set[str] = set()
-        for deed, _ in self:
-            signed -= {deed.key} if deed.kind == "revoked" else set()
-            signed |= {deed.by} if deed.kind == "policy" else set()
-            if len(signed) >= 2:
-                return True
-        return False
+        return self.passed()[1]
 
     def since_halt(self, pack: int, kind: str) -> list[str]:
         """Who did it, after the pack was halted last."""
@@ -61,11 +79,14 @@ class History(list[tuple[Deed, int]]):
         return [self[i][0].by for i in self.of(pack, kind) if i > halt]
 
     def approvers(self, pack: int) -> list[str]:
+        return self.that_count(pack, "approved")
+
+    def that_count(self, pack: int, kind: str) -> list[str]:
         """Those whose key was not revoked before the release, or is not by now."""
         release = self.of(pack, "released")
         until = release[-1] if release and self.since_halt(pack, "released") else len(self)
         revoked = History(self[:until]).revoked()
-        return [by for by in self.since_halt(pack, "approved") if by not in revoked]
+        return [by for by in self.since_halt(pack, kind) if by not in revoked]
 
     def standing(self, pack: int) -> str:
         if self.of(pack, "retired"):
@@ -74,9 +95,10 @@ class History(list[tuple[Deed, int]]):
             return "released"
         if self.of(pack, "halted"):
             return "halted"
-        if len(self.approvers(pack)) >= (3 if self.changed() else 2):
+        validated = bool(self.that_count(pack, "validated"))
+        if validated and len(self.approvers(pack)) >= (3 if self.changed() else 2):
             return "approved"
-        return "validated" if self.since_halt(pack, "validated") else "added"
+        return "validated" if validated else "added"
 
     def places(self) -> dict[str, int]:
         found = {}
@@ -90,13 +112,14 @@ class History(list[tuple[Deed, int]]):
 
     def allows(self, deed: Deed, policy_changed: bool) -> bool:
         pack, standing = deed.pack, self.standing(deed.pack)
-        if deed.by in self.revoked() or deed.hours < 0:
+        if deed.by in self.revoked() or (deed.hours < 0 and deed.kind not in ("halted", "revoked")):
             return False
         if deed.kind == "policy":
             signed = [d.by for d, _ in self if d.kind == "policy"]
             return not policy_changed and deed.by not in signed and not self.revoked()
         if deed.kind == "revoked":
-            return deed.key not in self.revoked()
+            gone, _, waiting = self.passed()
+            return deed.key not in gone and deed.by not in waiting.get(deed.key, ())
         if deed.kind == "added":
             return not self.of(pack, "added")
         if not self.of(pack, "added") or standing == "retired":
@@ -105,13 +128,17 @@ class History(list[tuple[Deed, int]]):
             case "approved":
                 return (
                     standing != "released"
-                    and bool(self.since_halt(pack, "validated"))
+                    and bool(self.that_count(pack, "validated"))
                     and deed.by not in self.approvers(pack)
                     and deed.by != self[self.of(pack, "added")[0]][0].by
                 )
             case "released":
                 needed = 3 if policy_changed else 2
-                return standing != "released" and len(self.approvers(pack)) >= needed
+                return (
+                    standing != "released"
+                    and len(self.approvers(pack)) >= needed
+                    and bool(self.that_count(pack, "validated"))
+                )
             case "promoted":
                 stages = ("pilot", "production") if policy_changed else POLICY.stages
                 there = self.places().get(deed.stage) == pack
@@ -129,7 +156,7 @@ class History(list[tuple[Deed, int]]):
 def detail_of(deed: Deed) -> dict[str, Any]:
     match deed.kind:
         case "added":
-            return ADDED
+            return {**ADDED, "layouts": {"rows": f"{deed.pack:031x}f"}}
         case "validated":
             return {"evidence": None}
         case "promoted":
@@ -169,9 +196,9 @@ def differs(deeds: list[Deed]) -> str:
             history.append((deed, hour))
             snapshots.append((hour, History(history)))
     for hour, _ in [(-1, None), *snapshots]:
-        known = [past for at, past in snapshots if at <= hour]
-        past = known[-1] if known else History()
-        state = replay(events, time_text(START_S + 3600 * hour))
+        late = next((i for i, (at, _) in enumerate(snapshots) if at > hour), len(snapshots))
+        past = snapshots[late - 1][1] if late and hour >= 0 else History()
+        state = replay(events, time_text(START_S + 3600 * hour), LATEST)
         found = {entry.pack: entry.standing for entry in state.entries.values()}
         packs = {deed.pack for deed, _ in past if deed.kind == "added"}
         if found != {subject(pack).pack: past.standing(pack) for pack in packs}:
@@ -216,7 +243,7 @@ def other_always(marks: list[Mark], mark: Mark, why: str) -> None:
     """Anybody may."""
 
 
-def revoke_alone(self: State, revoked: str, mark: Mark) -> None:
+def revoke_alone(self: State, revoked: str, mark: Mark, policy: Policy) -> None:
     """The approvals of the key stay."""
     self.revoked[revoked] = mark
 

@@ -228,6 +228,11 @@ def test_another_person_and_a_key_that_leaked(desk: Path) -> None:
         (("stages", "stage"), "stage: extra inputs"),
         (("[[persons]]", "[[people]]"), r"name each with \[\[persons\]\]"),
         (('"pilot"', '"pilot", "pilot"'), "the stage pilot stands twice"),
+        (('["release.key.pub"]', "[]"), "pack_keys: name the public keys"),
+        (('["release.key.pub"]', '"release.key.pub"'), "pack_keys: a list of files"),
+        (("release.key.pub", "risk.key.pub"), "risk.key.pub: .*person"),
+        (('"release.key.pub"', '"release.key.pub", "release.key.pub"'), "the pack key .* twice"),
+        (('["added"]', '["added"]\nx = 1'), "x: extra inputs"),
     ],
 )
 def test_a_policy_that_cannot_work_is_refused(
@@ -248,13 +253,23 @@ def test_a_release_that_was_refused_and_a_pack_that_is_not_trusted(desk: Path) -
     tinyfin(f"{add} --public-key release.key.pub report.pdf")
     Path(PACK).unlink()
     assert "that release was refused" in tinyfin(add, code=3).output
-    event = tinyfin_json("registry add", REFERENCE, "--key", "builder.key")
-    pack = event["subject"]["pack"]
-    for line in (
-        f"validate {pack} --key risk.key",
-        f"approve {pack} --key risk.key",
-        f"approve {pack} --key validation.key",
-    ):
-        tinyfin(f"registry {line}")
-    refused = tinyfin(f"registry release {pack} --key risk.key", code=3).output
+    refused = tinyfin("registry add", REFERENCE, "--key", "builder.key", code=3).output
     assert "is signed by the development key" in refused
+    tinyfin("keygen other.key")
+    tinyfin("sign reference.tfpack --key other.key --out other.tfpack")
+    add = "registry add other.tfpack --key builder.key --public-key other.key.pub"
+    assert "none of the policy's pack_keys" in tinyfin(add, code=3).output
+
+
+def test_a_revocation_that_leaves_too_few_takes_more_signatures(desk: Path) -> None:
+    followed(until="registry at")
+    said = tinyfin("registry revoke risk.key.pub --why stolen --key validation.key").output
+    assert "counts when others have signed it" in said
+    tinyfin("registry log")
+    said = tinyfin("registry revoke risk.key.pub --why stolen --key risk.key").output
+    assert "counts from now on" in said
+    assert (
+        "was revoked by" in tinyfin(f"registry retire {PACK} --why x --key risk.key", code=3).output
+    )
+    said = tinyfin("registry revoke builder.key.pub --why old --key validation.key").output
+    assert "counts from now on" in said

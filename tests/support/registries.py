@@ -34,7 +34,7 @@ def key_id(name: str) -> str:
 def policy(*names: str, **rules: object) -> Policy:
     """A policy for these persons."""
     persons = [Person(name=name, key=key(name).public.hex()) for name in names]
-    return Policy.model_validate({"persons": persons, **rules})
+    return Policy.model_validate({"persons": persons, "pack_keys": [RELEASE.public.hex()], **rules})
 
 
 def subject(number: int) -> Subject:
@@ -47,7 +47,7 @@ ADDED = {
     "layouts": {},
     "parent": None,
     "security_counter": 0,
-    "signed_by": "00000000",
+    "signed_by": f"{RELEASE.key_id:08x}",
 }
 
 

@@ -66,7 +66,8 @@ def command() -> None:
 @click.argument("policy", type=_FILE)
 @signing
 def init(policy: Path, folder: Path, key_path: Path, as_json: bool) -> None:
-    """Make a registry whose first event is a POLICY, a TOML file with persons and rules."""
+    """Make a registry whose first event is a POLICY, a TOML file with persons, the keys of those
+    who sign packs, and rules."""
     from tinyfin.registry.policy import read_policy
     from tinyfin.registry.registry import Registry
 
@@ -196,8 +197,9 @@ def policy(file: Path, folder: Path, key_path: Path, as_json: bool) -> None:
 def revoke(public_key: Path, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
     """Revoke a key that leaked, by its public half: it signs nothing more.
 
-    One person is enough. Approvals with that key do not count any more for packs that are not
-    released yet.
+    One person is enough, unless it leaves fewer persons who may sign a new policy than must sign
+    one: then as many must sign the revocation. Validations and approvals with that key do not
+    count any more for packs that are not released yet.
     """
     from tinyfin.pack.signing import key_id
     from tinyfin.pack.trust import load_public_key
@@ -367,13 +369,17 @@ def _recorded(registry: Registry, event: Event, as_json: bool) -> None:
         )
     facts = {**event.model_dump(), "sha256": event.digest}
     head = f"head {event.number}:{event.digest}"
-    pending = "" if event.kind != "policy" else _pending(registry.log.state, event)
+    pending = _pending(registry.log.state, event)
     emit(facts, as_json, f"{_event_lines([event])[-1]}{pending}\n{head}")
 
 
 def _pending(state: State, event: Event) -> str:
-    """Whether a policy counts already."""
-    waiting = any(marks[-1].number == event.number for _, marks in state.proposals)
+    """Whether a policy or a revocation counts already."""
+    if event.kind not in ("policy", "revoked"):
+        return ""
+    waiting = event.number not in state.policies
+    if event.kind == "revoked":
+        waiting = event.detail["key"] not in state.revoked
     return ": signed, counts when others have signed it, too" if waiting else ": counts from now on"
 
 

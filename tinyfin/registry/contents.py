@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinyfin.documents import Facts
-from tinyfin.errors import InputError
+from pydantic import ValidationError
+
+from tinyfin.documents import Facts, first_fault
+from tinyfin.errors import InputError, PackError
 from tinyfin.formats import LAYOUTS
-from tinyfin.pack.container import Pack
+from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.pack.layouts import is_repack, layout_file, name_of
 from tinyfin.pack.trust import require_trusted, trusted_keys
 from tinyfin.registry.events import Added
+from tinyfin.registry.policy import Policy
+from tinyfin.registry.store import PACK, media_type
 
-__all__ = ["Contents", "PackFacts", "added_detail", "gather", "pack_facts"]
+__all__ = ["Contents", "PackFacts", "added_detail", "described", "gather", "pack_facts"]
 
 RELEASE = "release"
 """The folder of a run that `tinyfin release` writes to."""
@@ -109,8 +113,56 @@ def gather(
         data = _read(file)
         if kept.setdefault(file.name, data) != data:
             raise InputError(f"{file}: there is another {file.name} already; rename it")
-    facts = pack_facts(pack)
-    return Contents(pack, facts, added_detail(facts, layouts), tuple(kept.items()))
+    facts, detail = _said(path.name, pack, layouts)
+    return Contents(pack, facts, detail, tuple(kept.items()))
+
+
+def described(files: Sequence[tuple[str, bytes]], policy: Policy) -> tuple[PackFacts, Added]:
+    """What is said of files, name and content, by the pack that stands first among them, and the
+    detail of the event that adds it.
+
+    Raises PackError unless a key of the policy has signed that pack, and every other pack among
+    them is the same one in another layout.
+    """
+    names = [name for name, _ in files]
+    for name in names:
+        if Path(name).name != name or names.count(name) > 1:
+            raise PackError(f"{name!r}: is no name of a file, or stands twice")
+    packs = [(name, data) for name, data in files if media_type(name) == PACK]
+    if not packs or packs[0][0] != names[0]:
+        raise PackError("a pack comes first, in a file whose name ends in .tfpack")
+    pack, *others = [_trusted(name, data, policy) for name, data in packs]
+    layouts: dict[str, str] = {}
+    for (name, _), other in zip(packs[1:], others, strict=True):
+        if name_of(other) in (name_of(pack), *layouts) or not is_repack(other, pack):
+            raise PackError(
+                f"{name}: is not {names[0]} in another layout; sign it again, or leave it out"
+            )
+        layouts[name_of(other)] = other.pack_id.hex()
+    return _said(names[0], pack, layouts)
+
+
+def _trusted(name: str, data: bytes, policy: Policy) -> Pack:
+    pack = parse_pack(data, keys=policy.pack_publics)
+    if pack.development and not policy.development:
+        raise PackError(f"{name}: is signed by the development key, with which anybody can sign")
+    if not pack.verified:
+        raise PackError(
+            f"{name}: is signed by key {pack.key_id:08x}, none of the policy's pack_keys"
+        )
+    if pack.data != data:
+        raise PackError(f"{name}: has {len(data) - len(pack.data)} bytes behind the pack")
+    return pack
+
+
+def _said(name: str, pack: Pack, layouts: dict[str, str]) -> tuple[PackFacts, Added]:
+    try:
+        facts = pack_facts(pack)
+        return facts, added_detail(facts, layouts)
+    except ValidationError as error:
+        raise PackError(f"{name}: what it says of itself: {first_fault(error)}") from error
+    except TypeError as error:
+        raise PackError(f"{name}: what it says of itself: {error}") from error
 
 
 def added_detail(facts: PackFacts, layouts: dict[str, str]) -> Added:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, ClassVar
 
-from tinyfin.documents import Document, Facts
-from tinyfin.errors import InputError
+from pydantic import ValidationError
+
+from tinyfin.documents import Document, Facts, first_fault
+from tinyfin.errors import InputError, MismatchError
 from tinyfin.registry.contents import PackFacts
 from tinyfin.registry.events import Actor, Event, Subject
 from tinyfin.registry.policy import Policy
@@ -90,9 +91,12 @@ def exported_pack(registry: Registry, entry: Entry) -> ExportedPack:
         )
         for name, one in registry.store.layers(entry.manifest).items()
     ]
-    config = json.loads(registry.store.read(manifest["config"]["digest"]))
+    try:
+        config = PackFacts.model_validate_json(registry.store.read(manifest["config"]["digest"]))
+    except ValidationError as error:
+        raise MismatchError(f"{entry.manifest}: its config: {first_fault(error)}") from error
     held = {name: getattr(entry, name) for name in Entry.model_fields}
-    return ExportedPack(**held, config=PackFacts.model_validate(config), files=files)
+    return ExportedPack(**held, config=config, files=files)
 
 
 def _event(event: Event) -> EventFacts:

@@ -17,13 +17,24 @@ from tinyfin.errors import InputError, MismatchError
 from tinyfin.output_claims import claimed
 from tinyfin.pack.signing import Key
 from tinyfin.progress import Stage, stage
-from tinyfin.registry.events import KINDS, Event, Opened, Subject, make_event, parse_line
+from tinyfin.registry.events import KINDS, Event, Opened, Subject, make_event, parse_line, time_text
 from tinyfin.registry.state import Fault, State, Verdict
 
-__all__ = ["LOCK_WAIT_S", "Followed", "Head", "Log", "follow", "next_event", "parse_head"]
+__all__ = [
+    "LOCK_WAIT_S",
+    "Followed",
+    "Head",
+    "Log",
+    "follow",
+    "latest_time",
+    "next_event",
+    "parse_head",
+]
 
 LOCK_WAIT_S = 20.0
 """How long to wait for another process that appends."""
+_AHEAD_S = 600
+"""How far the clock of who signed may be ahead of this one."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +241,8 @@ def next_event(
     now_s: int | None = None,
 ) -> Event:
     """Sign the event that goes on from a state. The rules of the state are not asked. Raises
-    InputError for a detail that its kind does not have, and for a key that the policy lacks."""
+    InputError for a detail that its kind does not have, for a key that the policy lacks, and for a
+    time that the clock has not reached."""
     if kind not in KINDS:
         raise InputError(f"events of the kind {kind!r} are not declared")
     try:
@@ -242,10 +254,20 @@ def next_event(
     person = None if policy is None else policy.person(key_id)
     if person is None:
         raise InputError(f"key {key_id} is none of the policy's; sign with a key that it names")
-    time_s = int(time.time()) if now_s is None else now_s
+    clock_s = int(time.time())
+    time_s = clock_s if now_s is None else now_s
+    if time_s > clock_s + _AHEAD_S:
+        raise InputError(
+            f"{kind!r}: its time {time_text(time_s)} is later than the clock, {time_text(clock_s)}"
+        )
     return make_event(
         state.number + 1, time_s, kind, person.name, subject, facts.as_dict(), state.head, key
     )
+
+
+def latest_time() -> str:
+    """The latest time that an event can have by the clock of this machine."""
+    return time_text(int(time.time()) + _AHEAD_S)
 
 
 def _write(path: Path, line: bytes, end: int) -> None:

@@ -17,6 +17,7 @@ from tinyfin.pack.trust import load_public_key
 
 __all__ = ["Person", "Policy", "read_policy"]
 
+_PublicKey = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -24,7 +25,8 @@ class Person(Facts):
     """Somebody, or a machine, with a key of its own."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    key: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Who it is, in every policy: a new key keeps the name."""
+    key: _PublicKey
     """Public half."""
     signs: list[str] = Field(default_factory=lambda: ["*"])
     """Kinds of events, ``*`` for any letters."""
@@ -54,7 +56,9 @@ class Policy(Facts):
     validation: bool = True
     """Whether a pack is validated before it is approved."""
     development: bool = False
-    """Whether a pack of the development key may be released, as on a rig."""
+    """Whether packs of the development key are trusted, as on a rig."""
+    pack_keys: list[_PublicKey] = Field(default_factory=list)
+    """Public keys whose packs are trusted."""
     stages: list[_Name] = Field(default_factory=lambda: ["laboratory", "pilot", "production"])
     persons: list[Person]
 
@@ -64,14 +68,32 @@ class Policy(Facts):
             ("stage", self.stages),
             ("name", [person.name for person in self.persons]),
             ("key", [person.key_id for person in self.persons]),
+            ("pack key", self.pack_key_ids),
         ):
             twice = [value for i, value in enumerate(values) if value in values[:i]]
             if twice:
                 raise ValueError(f"the {what} {twice[0]} stands twice")
-        approvers = sum(person.may_sign("approved") for person in self.persons)
-        if approvers < self.approvals:
-            raise ValueError(f"{self.approvals} must approve, and {approvers} of the persons may")
+        for kind, deed in (("approved", "approve"), ("policy", "sign a new policy")):
+            may = len(self.signers(kind))
+            if may < self.approvals:
+                raise ValueError(f"{self.approvals} must {deed}, and {may} of the persons may")
+        if not self.pack_keys and not self.development:
+            raise ValueError("pack_keys: name the public keys of those who sign packs")
         return self
+
+    @property
+    def pack_key_ids(self) -> list[str]:
+        """Of the keys whose packs are trusted, the development key aside."""
+        return [f"{key_id(public):08x}" for public in self.pack_publics]
+
+    @property
+    def pack_publics(self) -> list[bytes]:
+        """The same keys, 32 bytes each."""
+        return [bytes.fromhex(key) for key in self.pack_keys]
+
+    def signers(self, kind: str) -> list[Person]:
+        """Who may sign events of this kind."""
+        return [person for person in self.persons if person.may_sign(kind)]
 
     def person(self, key: str) -> Person | None:
         """Whose key id that is."""
@@ -88,6 +110,10 @@ def read_policy(path: str | Path) -> Policy:
     for person in persons:
         if isinstance(file := person.get("key"), str):
             person["key"] = load_public_key(Path(path).parent / file, "person").hex()
+    keys = table.get("pack_keys", [])
+    if not isinstance(keys, list) or not all(isinstance(file, str) for file in keys):
+        raise ConfigError(f"{path}: pack_keys: a list of files of public keys is wanted")
+    table["pack_keys"] = [load_public_key(Path(path).parent / file).hex() for file in keys]
     try:
         return Policy.model_validate(table)
     except ValidationError as error:

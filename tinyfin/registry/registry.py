@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from pathlib import Path
 
 from tinyfin import files
 from tinyfin.errors import InputError, PackError, TinyfinError
-from tinyfin.pack.container import open_pack, parse_pack
+from tinyfin.pack.container import open_pack
 from tinyfin.pack.signing import Key
-from tinyfin.registry.contents import Contents, added_detail, pack_facts
+from tinyfin.registry.contents import Contents, PackFacts, described
 from tinyfin.registry.events import Event, Subject, time_text
-from tinyfin.registry.log import Head, Log, follow, next_event
+from tinyfin.registry.log import Head, Log, follow, latest_time, next_event
 from tinyfin.registry.policy import Policy
 from tinyfin.registry.state import Entry, Fault, State, Verdict, replay
-from tinyfin.registry.store import EVIDENCE, FACTS, INDEX, PACK, Store, media_type
+from tinyfin.registry.store import EVIDENCE, FACTS, INDEX, PACK, Store, encoded, media_type
 
 __all__ = ["LOG", "Finding", "Registry", "moment_text"]
 
@@ -77,23 +76,22 @@ class Registry:
             self.store.write_index(_listed(self.log.followed.events))
 
     def add(self, contents: Contents, key: Key, *, now_s: int | None = None) -> Event:
-        """Keep a pack and what goes with it. Raises InputError, MismatchError."""
-        pack = contents.pack.pack_id.hex()
+        """Keep a pack and what goes with it. Raises InputError, MismatchError, and PackError for a
+        pack that the policy does not trust or that is not what the contents say."""
         with self._writing():
-            if pack in self.log.state.entries:
-                number = self.log.state.entries[pack].added.number
+            state = self.log.state
+            facts, detail = described(contents.files, _known(state.policy))
+            pack = facts.pack_id
+            if (facts, detail) != (contents.facts, contents.detail):
+                raise PackError(f"pack {pack} says other things than what is recorded of it")
+            if pack in state.named:
+                number = state.entries[state.named[pack]].added.number
                 raise InputError(f"{self.path}: has pack {pack} already, by event {number}")
             layers = [self.store.put(data, media_type(name), name) for name, data in contents.files]
-            facts = json.dumps(contents.facts.as_dict(), sort_keys=True, separators=(",", ":"))
-            config = self.store.put(facts.encode(), FACTS)
-            manifest = self.store.put_manifest(
-                PACK,
-                config,
-                layers,
-                {"tinyfin.pack": pack, "tinyfin.model": contents.facts.model_id},
-            )
+            config = self.store.put(encoded(facts.as_dict()), FACTS)
+            manifest = self.store.put_manifest(PACK, config, layers, _annotations(facts))
             subject = Subject(manifest=manifest["digest"], pack=pack)
-            return self.log.append("added", subject, contents.detail.as_dict(), key, now_s=now_s)
+            return self.log.append("added", subject, detail.as_dict(), key, now_s=now_s)
 
     def validate(
         self,
@@ -138,11 +136,12 @@ class Registry:
                 return self.log.append(kind, None, detail, key, now_s=now_s)
             entry = self.find(pack)
             if kind in ("approved", "released"):
-                self._check_content(self.log.followed.events[entry.added.number - 1])
+                added = self.log.followed.events[entry.added.number - 1]
+                self._check_content(added, _known(self.log.state.policy))
             return self.log.append(kind, _subject(entry), detail, key, now_s=now_s)
 
     def find(self, text: str) -> Entry:
-        """The pack of an id (of any of its layouts), of how an id begins, or of a .tfpack file.
+        """The pack of an id (of any of its layouts), of how one id begins, or of a .tfpack file.
 
         The log was read before. Raises InputError when there is none or more than one.
         """
@@ -150,25 +149,27 @@ class Registry:
         wanted = text.lower()
         if file.suffix == ".tfpack" and file.is_file():
             wanted = open_pack(file).pack_id.hex()
-        entries = self.log.state.entries.values()
-        found = [
-            entry
-            for entry in entries
-            if any(one.startswith(wanted) for one in (entry.pack, *entry.facts.layouts.values()))
-        ]
+        state = self.log.state
+        if wanted in state.named:
+            return state.entries[state.named[wanted]]
+        found = {pack for one, pack in state.named.items() if one.startswith(wanted)}
         if len(wanted) < _FEWEST_DIGITS or len(found) != 1:
             has = f"{len(found)} packs" if found and len(wanted) >= _FEWEST_DIGITS else "no pack"
             raise InputError(
                 f"{self.path}: {has} of the name {text!r}; give a pack id as `tinyfin registry at` "
                 f"lists them, {_FEWEST_DIGITS} digits at least"
             )
-        return found[0]
+        return state.entries[found.pop()]
 
     def state(self, until: str | None = None) -> State:
         """The state at a time as :func:`moment_text` gives it, now if None. Raises MismatchError
         when the log is not valid."""
         self.log.refresh()
-        return self.log.state if until is None else replay(self.log.followed.events, until)
+        return (
+            self.log.state
+            if until is None
+            else replay(self.log.followed.events, until, latest_time())
+        )
 
     def events(self) -> Sequence[Event]:
         """All events. Raises as :meth:`state`."""
@@ -188,9 +189,13 @@ class Registry:
         faults = []
         if found.verdict != Verdict.VALID:
             faults.append(Finding(found.verdict, found.number, found.why))
+        latest = latest_time()
         for event in found.events:
+            if event.time > latest:
+                why = f"has the time {event.time}, later than the clock; its place counts"
+                faults.append(Finding(Verdict.UNRULY, event.number, why))
             try:
-                self._check_content(event)
+                self._check_content(event, _known(found.state.policy_at(event.number)))
             except TinyfinError as error:
                 faults.append(Finding(Verdict.CORRUPT, event.number, f"names content: {error}"))
         place = self.path / INDEX
@@ -200,22 +205,23 @@ class Registry:
             faults.append(Finding("STALE", None, why))
         return found.head, faults
 
-    def _check_content(self, event: Event) -> None:
+    def _check_content(self, event: Event, policy: Policy) -> None:
         if event.kind == "validated" and event.detail["evidence"] is not None:
             self.store.check(event.detail["evidence"])
         if event.kind != "added" or event.subject is None:
             return
         self.store.check(event.subject.manifest)
         manifest = self.store.manifest(event.subject.manifest)
-        packs = [one for one in manifest["layers"] if one["mediaType"] == PACK]
-        pack, *others = [parse_pack(self.store.read(one["digest"])) for one in packs]
-        facts = pack_facts(pack)
-        said = added_detail(facts, event.detail["layouts"])
+        layers = self.store.layers(event.subject.manifest)
+        held = [(name, self.store.read(one["digest"])) for name, one in layers.items()]
+        facts, detail = described(held, policy)
         if (
-            pack.pack_id.hex() != event.subject.pack
-            or json.loads(self.store.read(manifest["config"]["digest"])) != facts.as_dict()
-            or event.detail != said.as_dict()
-            or not {*said.layouts.values()} <= {other.pack_id.hex() for other in others}
+            facts.pack_id != event.subject.pack
+            or self.store.read(manifest["config"]["digest"]) != encoded(facts.as_dict())
+            or detail.as_dict() != event.detail
+            or manifest.get("artifactType") != PACK
+            or manifest.get("annotations") != _annotations(facts)
+            or any(one["mediaType"] != media_type(name) for name, one in layers.items())
         ):
             raise PackError(f"{event.subject.manifest}: the event or the config says other things")
 
@@ -235,6 +241,16 @@ def moment_text(text: str | None) -> str | None:
         raise InputError(
             f'{text!r}: a moment is written like "2026-11-03" or "2026-11-03T12:00:00Z"'
         ) from None
+
+
+def _known(policy: Policy | None) -> Policy:
+    """The policy of a log that has its first event."""
+    assert policy is not None
+    return policy
+
+
+def _annotations(facts: PackFacts) -> dict[str, str]:
+    return {"tinyfin.pack": facts.pack_id, "tinyfin.model": facts.model_id}
 
 
 def _subject(entry: Entry) -> Subject:

@@ -77,9 +77,11 @@ class Entry(Facts):
     facts: Added
     validations: list[Mark] = Field(default_factory=list)
     approvals: list[Mark] = Field(default_factory=list)
-    """Of keys that are not revoked."""
+    """Of keys that are not revoked, by persons of the policy."""
     needed: int
     """Approvals that the policy asks for."""
+    validation_needed: bool
+    """Whether the policy asks for a validation, too."""
     released: Mark | None = None
     halted: Mark | None = None
     """Until it is released again, which takes new approvals."""
@@ -92,9 +94,14 @@ class Entry(Facts):
         for name in ("retired", "halted", "released"):
             if getattr(self, name) is not None:
                 return name
-        if len(self.approvals) >= self.needed:
+        if len(self.approvals) >= self.needed and not self.lacks_validation:
             return "approved"
         return "validated" if self.validations else "added"
+
+    @property
+    def lacks_validation(self) -> bool:
+        """Whether the policy asks for one and there is none that counts."""
+        return self.validation_needed and not self.validations
 
 
 class Place(Facts):
@@ -116,15 +123,29 @@ class State:
     head: str = FIRST_BEFORE
     """Hash of the newest event."""
     time: str = ""
-    policy: Policy | None = None
+    policies: dict[int, Policy] = field(default_factory=dict)
+    """By the number of the event that put them into force, in this order."""
     entries: dict[str, Entry] = field(default_factory=dict)
     """By pack id."""
+    named: dict[str, str] = field(default_factory=dict)
+    """Every id of a pack, those of its layouts too: the pack id that it is added by."""
     places: dict[tuple[str, str], Place] = field(default_factory=dict)
     """By stage and fleet: the pack that was promoted there last."""
     revoked: dict[str, Mark] = field(default_factory=dict)
     """By key id."""
     proposals: list[tuple[Policy, list[Mark]]] = field(default_factory=list)
     """Policies that are not signed by enough persons yet."""
+    revocations: dict[str, list[Mark]] = field(default_factory=dict)
+    """By key id, those that are not signed by enough persons yet."""
+
+    @property
+    def policy(self) -> Policy | None:
+        """The one in force; None before the first event."""
+        return self.policy_at(self.number)
+
+    def policy_at(self, number: int) -> Policy | None:
+        """The one in force behind an event."""
+        return next((of for at, of in reversed(self.policies.items()) if at <= number), None)
 
     def take(self, event: Event, *, genuine: bool = False) -> None:
         """Go on by an event. Raises Fault, and then nothing has changed.
@@ -149,7 +170,7 @@ class State:
             _unruly(f"key {event.actor.key} was revoked by event {revoked.number}")
         if not person.may_sign(event.kind):
             _unruly(f"{person.name} may not sign events of the kind {event.kind!r}")
-        if event.time < self.time:
+        if event.time < self.time and event.kind not in ("halted", "revoked"):
             _unruly(f"its time {event.time} is before that of event {self.number}, {self.time}")
         mark = Mark(number=event.number, time=event.time, name=person.name, key=event.actor.key)
         self._apply(event, detail, mark, policy)
@@ -178,11 +199,11 @@ class State:
             _unruly("it is about no pack, and names one")
         match detail:
             case Opened():
-                self.policy = policy
+                self.policies[mark.number] = policy
             case Proposed():
-                self._propose(detail.policy, mark)
+                self._propose(detail.policy, mark, policy)
             case Revoked():
-                self._revoke(detail.key, mark)
+                self._revoke(detail.key, mark, policy)
             case Added():
                 self._add(event.subject, detail, mark, policy)
             case _ if "." in event.kind:
@@ -191,46 +212,65 @@ class State:
             case _:
                 self._change(self._entry(event.subject), event.kind, detail, mark, policy)
 
-    def _propose(self, policy: Policy, mark: Mark) -> None:
-        assert self.policy is not None
+    def _propose(self, policy: Policy, mark: Mark, now: Policy) -> None:
         bad = [person.name for person in policy.persons if person.key_id in self.revoked]
         if bad:
             _unruly(f"the key of {bad[0]} is revoked; give them a new one")
-        if policy == self.policy:
+        if policy == now:
             _unruly("this policy is the one that counts already")
         marks = next((marks for known, marks in self.proposals if known == policy), [])
         _require_other(marks, mark, "has signed this policy already")
-        if len(marks) + 1 < self.policy.approvals:
+        if len(marks) + 1 < now.approvals:
             if not marks:
                 self.proposals.append((policy, marks))
             marks.append(mark)
             return
-        self.policy, self.proposals = policy, []
+        self.policies[mark.number] = policy
+        self.proposals, self.revocations = [], {}
         for entry in self.entries.values():
-            entry.needed = policy.approvals
+            entry.needed, entry.validation_needed = policy.approvals, policy.validation
+            if entry.released is None:
+                _recount(entry, policy)
 
-    def _revoke(self, key: str, mark: Mark) -> None:
+    def _revoke(self, key: str, mark: Mark, policy: Policy) -> None:
         if key in self.revoked:
             _unruly(f"key {key} is revoked already, by event {self.revoked[key].number}")
+        marks = self.revocations.get(key, [])
+        _require_other(marks, mark, "has signed this revocation already")
+        good = {one.key_id for one in policy.signers("policy")} - {*self.revoked}
+        if key in good and len(good) <= policy.approvals > len(marks) + 1:
+            self.revocations[key] = [*marks, mark]
+            return
         self.revoked[key] = mark
-        lists = [marks for _, marks in self.proposals]
-        lists += [entry.approvals for entry in self.entries.values() if entry.released is None]
+        self.revocations.pop(key, None)
+        lists = [*self.revocations.values(), *(marks for _, marks in self.proposals)]
+        for entry in self.entries.values():
+            if entry.released is None:
+                lists += [entry.approvals, entry.validations]
         for marks in lists:
             marks[:] = [one for one in marks if one.key != key]
         self.proposals = [(policy, marks) for policy, marks in self.proposals if marks]
+        self.revocations = {key: marks for key, marks in self.revocations.items() if marks}
 
     def _add(self, subject: Subject | None, detail: Added, mark: Mark, policy: Policy) -> None:
         if subject is None:
             _unruly("it names no pack")
-        if subject.pack in self.entries:
-            number = self.entries[subject.pack].added.number
-            _unruly(f"pack {subject.pack} was added by event {number}")
+        ids = [subject.pack, *detail.layouts.values()]
+        for i, one in enumerate(ids):
+            if one in self.named:
+                number = self.entries[self.named[one]].added.number
+                _unruly(f"pack {one} was added by event {number}")
+            if one in ids[:i]:
+                _unruly(f"it names pack {one} twice")
+        _require_trusted(detail, subject.pack, policy)
+        self.named.update(dict.fromkeys(ids, subject.pack))
         self.entries[subject.pack] = Entry(
             pack=subject.pack,
             manifest=subject.manifest,
             added=mark,
             facts=detail,
             needed=policy.approvals,
+            validation_needed=policy.validation,
         )
 
     def _entry(self, subject: Subject | None) -> Entry:
@@ -251,8 +291,8 @@ class State:
             case "approved":
                 if entry.released is not None:
                     _unruly(f"{name} is released already")
-                if policy.validation and not entry.validations:
-                    _unruly(f"{name} is not validated; the policy asks for it")
+                _require_validated(entry)
+                _require_trusted(entry.facts, entry.pack, policy)
                 _require_other(entry.approvals, mark, f"has approved {name} already")
                 if not policy.own_approval:
                     _require_other([entry.added], mark, f"has added {name}; others approve it")
@@ -279,8 +319,8 @@ class State:
             _unruly(f"{name} is released already, by event {entry.released.number}")
         if len(entry.approvals) < policy.approvals:
             _unruly(f"{name} has {len(entry.approvals)} of {policy.approvals} approvals")
-        if entry.facts.development and not policy.development:
-            _unruly(f"{name} is signed by the development key, with which anybody can sign")
+        _require_validated(entry)
+        _require_trusted(entry.facts, entry.pack, policy)
 
     def _promote(self, entry: Entry, detail: Promoted, mark: Mark, policy: Policy) -> None:
         name = f"pack {entry.pack}"
@@ -288,6 +328,7 @@ class State:
             _unruly(f"{name} is halted, by event {entry.halted.number}; release it again first")
         if entry.released is None:
             _unruly(f"{name} is not released")
+        _require_trusted(entry.facts, entry.pack, policy)
         if detail.stage not in policy.stages:
             _unruly(f"{detail.stage!r} is no stage; there are {', '.join(policy.stages)}")
         there = self.places.get((detail.stage, detail.fleet))
@@ -298,14 +339,40 @@ class State:
         )
 
 
-def replay(events: Iterable[Event], until: str | None = None) -> State:
-    """The state after events that were verified, up to a time as events write it if given."""
+def replay(events: Iterable[Event], until: str, latest: str) -> State:
+    """The state after events that were verified, up to a time as events write it.
+
+    latest: an event of a time behind it has a wrong one; its place in the chain counts.
+    """
     state = State()
     for event in events:
-        if until is not None and event.time > until:
+        if until < event.time <= latest:
             break
         state.take(event, genuine=True)
     return state
+
+
+def _recount(entry: Entry, policy: Policy) -> None:
+    """Keep the validations and approvals of those who may give them by this policy."""
+    validators = {person.name for person in policy.signers("validated")}
+    approvers = {person.name for person in policy.signers("approved")}
+    if not policy.own_approval:
+        approvers.discard(entry.added.name)
+    entry.validations = [one for one in entry.validations if one.name in validators]
+    entry.approvals = [one for one in entry.approvals if one.name in approvers]
+
+
+def _require_validated(entry: Entry) -> None:
+    if entry.lacks_validation:
+        _unruly(f"pack {entry.pack} is not validated; the policy asks for it")
+
+
+def _require_trusted(facts: Added, pack: str, policy: Policy) -> None:
+    """Refuse a pack by who signed it; that the signature is theirs is checked with the content."""
+    if facts.development and not policy.development:
+        _unruly(f"pack {pack} is signed by the development key, with which anybody can sign")
+    if not facts.development and facts.signed_by not in policy.pack_key_ids:
+        _unruly(f"pack {pack} is signed by key {facts.signed_by}, none of the policy's pack_keys")
 
 
 def _require_other(marks: list[Mark], mark: Mark, why: str) -> None:

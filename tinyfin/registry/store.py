@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,17 @@ from typing import Any
 from tinyfin import files
 from tinyfin.errors import InputError, MismatchError
 
-__all__ = ["EVIDENCE", "FACTS", "INDEX", "MANIFEST", "PACK", "REF_NAME", "Store", "media_type"]
+__all__ = [
+    "EVIDENCE",
+    "FACTS",
+    "INDEX",
+    "MANIFEST",
+    "PACK",
+    "REF_NAME",
+    "Store",
+    "encoded",
+    "media_type",
+]
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 PACK = "application/vnd.tinyfin.pack.v1"
@@ -94,7 +105,7 @@ class Store:
             "schemaVersion": 2,
             **({} if subject is None else {"subject": subject}),
         }
-        return self.put(_json(manifest), MANIFEST)
+        return self.put(encoded(manifest), MANIFEST)
 
     def describe(self, digest: str, kind: str = MANIFEST) -> Descriptor:
         """The descriptor of a blob that is there. Raises InputError."""
@@ -102,7 +113,11 @@ class Store:
 
     def read(self, digest: str) -> bytes:
         """A blob. Raises InputError when it is missing, MismatchError when it was changed."""
+        if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+            raise InputError(f"{digest!r}: is no digest")
         place = self.blobs / digest.removeprefix("sha256:")
+        if place.exists() and not place.is_file():
+            raise InputError(f"{place}: is no file; copy it from a mirror of the registry")
         try:
             data = place.read_bytes()
         except OSError as error:
@@ -120,9 +135,15 @@ class Store:
             found: dict[str, Any] = json.loads(data)
             parts = (found["config"], *found["layers"])
             whole = found["mediaType"] == MANIFEST and all(
-                isinstance(one["digest"], str) and isinstance(one["size"], int) for one in parts
+                isinstance(one["digest"], str)
+                and isinstance(one["mediaType"], str)
+                and isinstance(one["size"], int)
+                for one in parts
             )
-        except (ValueError, LookupError, TypeError):
+            names = [one["annotations"][_TITLE] for one in found["layers"]]
+            whole = whole and all(isinstance(name, str) for name in names)
+            whole = whole and len({*names}) == len(names)
+        except (ValueError, LookupError, TypeError, RecursionError):
             whole = False
         if not whole:
             raise InputError(f"{digest}: is no manifest of an image layout")
@@ -148,7 +169,7 @@ class Store:
             if place.is_file():
                 one = {"digest": digest, "mediaType": MANIFEST, "size": place.stat().st_size}
                 manifests.append({**one, **({"annotations": {REF_NAME: name}} if name else {})})
-        return _json({"manifests": manifests, "mediaType": _INDEX_TYPE, "schemaVersion": 2})
+        return encoded({"manifests": manifests, "mediaType": _INDEX_TYPE, "schemaVersion": 2})
 
     def write_index(self, listed: Iterable[tuple[str, str | None]]) -> None:
         """Write ``index.json`` where it is another one."""
@@ -157,5 +178,6 @@ class Store:
             files.write(place, text, durable=True)
 
 
-def _json(value: object) -> bytes:
+def encoded(value: object) -> bytes:
+    """JSON, always in the same form."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
