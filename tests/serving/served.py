@@ -28,6 +28,7 @@ from tinyfin.data.transactions import ACTIONS, EPOCH_UNIX_S, RESULTS, Transactio
 from tinyfin.serving.web import Limits, Service, application
 
 DEADLINE_S = 120
+JSON = {"content-type": "application/json"}
 PATHS = {
     SCORE: ("/score", "transactions"),
     OUTCOME: ("/outcomes", "outcomes"),
@@ -92,7 +93,7 @@ class InProcess:
     def __init__(self, service: Service, limits: Limits | None = None) -> None:
         self.service = service
         transport = httpx.ASGITransport(application(service, limits or Limits()))
-        self._client = httpx.AsyncClient(transport=transport, base_url="http://here")
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://here", headers=JSON)
         self._loop = asyncio.new_event_loop()
 
     def post(self, path: str, **how: Any) -> httpx.Response:

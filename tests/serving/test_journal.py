@@ -89,7 +89,76 @@ def test_a_record_counts_in_its_place_only(tmp_path: Path) -> None:
     path = max(tmp_path.iterdir())
     data = path.read_bytes()
     path.write_bytes(data[:32] + data[44:56] + data[32:44])
-    assert opened(tmp_path)[1] == []
+    with pytest.raises(
+        InputError, match="is damaged at byte 32, in event 1, and events may follow"
+    ):
+        opened(tmp_path)
+
+
+def test_a_bit_in_the_middle_drops_nothing(tmp_path: Path) -> None:
+    """Every bit of all records but the last: refused, and the file stays as it is. A damaged
+    length, too, that reaches beyond the end."""
+    journal, _ = opened(tmp_path)
+    journal.append([bytes([i]) * 20 for i in range(4)])
+    path = max(tmp_path.iterdir())
+    good = path.read_bytes()
+    for at in range(32, 32 + 3 * 28):
+        for bit in range(8):
+            damaged = bytearray(good)
+            damaged[at] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(InputError, match="restore an older copy"):
+                opened(tmp_path)
+            assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    "tail", [b"\x09", b"\x09\0\0\0abcdxyz", bytes(99), b"\x09\0\0\0" + bytes(50)]
+)
+def test_a_cut_end_is_told(tmp_path: Path, tail: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    journal, _ = opened(tmp_path)
+    journal.append([b"one"])
+    path = max(tmp_path.iterdir())
+    with path.open("ab") as file:
+        file.write(tail)
+    assert opened(tmp_path)[1] == [(1, b"one")]
+    said = capsys.readouterr().err
+    assert "event 2 at its end is not whole" in said
+    assert f"{len(tail)} bytes, from byte 43 on, are removed" in said
+    opened(tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "step", ["os.open", "os.fsync", "pathlib.Path.replace", "tinyfin.files.sync"]
+)
+def test_a_segment_that_cannot_begin_leaves_the_one_before(
+    tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, _ = opened(tmp_path)
+    journal.append([b"one"])
+    before = sorted(tmp_path.iterdir())
+    with monkeypatch.context() as patch:
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr(step, full)
+        with pytest.raises(InputError, match="No space left on device; make space"):
+            journal.rotate()
+    assert sorted(tmp_path.iterdir()) == before
+    assert journal.append([b"two"]) == 2
+    assert opened(tmp_path)[1] == [(1, b"one"), (2, b"two")]
+
+
+def test_what_was_taken_back_is_not_there(tmp_path: Path) -> None:
+    journal, _ = opened(tmp_path)
+    journal.append([b"one"])
+    journal.append([b"two", b"three"])
+    journal.take_back()
+    with pytest.raises(OSError, match="closed"):
+        journal.append([b"four"])
+    assert opened(tmp_path)[1] == [(1, b"one")]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ import datetime as dt
 import importlib.util
 import ipaddress
 import json
+import logging
 import socket
 import ssl
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 import pytest
@@ -33,6 +34,7 @@ from tinyfin.schema import PAYMENT
 from tinyfin.serving.host_context import HostContext
 from tinyfin.serving.host_service import HostService
 from tinyfin.serving.scoring_service import ScoringService
+from tinyfin.serving.server import known_hosts
 from tinyfin.serving.web import Limits
 
 ONE: dict[str, Any] = {"terminal": "T1", "id": 1, "time": 1_700_000_000, "amount_minor": 1234}
@@ -124,6 +126,93 @@ def test_a_wrong_body(client: InProcess, body: object, status: int, field: str, 
     first = refused(client, "/score", body, status)
     assert first["field"] == field
     assert says in first["message"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value", "says"),
+    [
+        ('"amount_minor": 1e999', "amount_minor", "inf", "must be a whole number"),
+        ('"id": -1e999', "id", "-inf", "must be a whole number"),
+        ('"time": 1e999', "time", "inf", "must be a time like"),
+        ('"terminal": "\\ud800"', "terminal", "\\ud800", "half of a surrogate pair"),
+        ('"id": "a\\udfff"', "id", "a\\udfff", "half of a surrogate pair"),
+        ('"time": "\\ud800"', "time", "\\ud800", "half of a surrogate pair"),
+        ('"amount_minor": "\\ud800"', "amount_minor", "\\ud800", "half of a surrogate pair"),
+        ('"entry_mode": "\\ud800"', "entry_mode", "\\ud800", "half of a surrogate pair"),
+        ('"\\ud800": 1', "body", "\\ud800", "half of a surrogate pair"),
+        ('"x": "\\ud800"', "x", "\\ud800", "is not known"),
+        ('"x": [1e999]', "x", "[Infinity]", "is not known"),
+    ],
+)
+def test_what_json_or_utf8_lacks_is_shown_as_text(
+    run: Path, change: str, field: str, value: str, says: str
+) -> None:
+    client = scoring(run)
+    key = change.partition(":")[0].strip('"')
+    rest = ", ".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in ONE.items() if k != key)
+    for body in (f"{{{rest}, {change}}}", f'{{"transactions": [{{{rest}, {change}}}]}}'):
+        first = refused(client, "/score", body.encode(), 422)
+        assert first["value"] == value
+        assert first["field"] in (field, f"transactions[0].{field}", "transactions[0]")
+        assert says in first["message"]
+    assert 'tinyfin_requests_total{path="/score",status="422"} 2.0' in client.get("/metrics").text
+
+
+def test_a_key_that_is_a_card_number_is_not_shown(client: InProcess) -> None:
+    answer = client.post("/score", json={**ONE, PAN: 1})
+    assert answer.status_code == 422
+    assert PAN not in answer.text
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+def test_only_json_is_taken(run: Path, kind: str | None) -> None:
+    """What a web page of another origin may send unasked is none."""
+    client = scoring(run)
+    headers = {"content-type": kind or ""}
+    answer = client.post("/score", content=json.dumps(ONE), headers=headers)
+    assert answer.status_code == 415
+    assert "application/json; send this header" in answer.json()["errors"][0]["message"]
+    assert client.get("/health").json()["events"] == 0
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert client.post("/score", content=json.dumps(ONE), headers=headers).status_code == 200
+
+
+def test_a_foreign_host_is_refused_on_loopback(run: Path) -> None:
+    """What a browser sends for a web page that gave its own name this address."""
+    with running("serve", run, "--allow-host", "Till.example") as service:
+        port = service.url.rpartition(":")[2]
+        with service.client() as client:
+            for host, status in (
+                ("127.0.0.1", 200),
+                (f"LOCALHOST:{port}", 200),
+                (f"[::1]:{port}", 200),
+                ("till.example", 200),
+                ("evil.example", 421),
+                (f"127.0.0.1.evil.example:{port}", 421),
+                ("[", 421),
+            ):
+                found = [
+                    client.get("/health", headers={"host": host}),
+                    client.post("/score", json=ONE, headers={"host": host}),
+                ]
+                assert [answer.status_code for answer in found] == [status] * 2, host
+                if status == 421:
+                    assert "--allow-host" in found[0].json()["errors"][0]["message"]
+            assert client.get("/health").json()["events"] == 4
+        service.end()
+
+
+def test_hosts_by_which_a_service_may_be_asked() -> None:
+    assert known_hosts("0.0.0.0", ()) is None
+    assert known_hosts("0.0.0.0", ("a.example",)) == {
+        "0.0.0.0",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "a.example",
+    }
+    for local in ("127.0.0.1", "127.0.0.5", "::1", "localhost"):
+        assert local in (known_hosts(local, ()) or ())
 
 
 def test_other_paths_and_methods(client: InProcess) -> None:
@@ -291,6 +380,24 @@ def test_usage(run: Path, tmp_path: Path) -> None:
     assert "numbered from 0" in shard
 
 
+def test_the_logs_of_others_stay_as_they_are(run: Path, tmp_path: Path) -> None:
+    """A configuration of all logs would close their handlers, and with them foreign files."""
+    pem = tmp_path / "a.pem"
+    pem.write_text("no certificate")
+    closed: list[bool] = []
+
+    class Foreign(logging.StreamHandler[TextIO]):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    foreign = Foreign()
+    tinyfin(f"serve {run} --tls-cert {pem} --tls-key {pem}", code=3)
+    assert not closed
+    foreign.close()
+    assert closed
+
+
 @pytest.mark.parametrize("package", EXTRAS["serve"])
 def test_a_missing_package_is_named(
     run: Path, package: str, monkeypatch: pytest.MonkeyPatch
@@ -362,7 +469,11 @@ def test_a_slow_client_is_not_waited_for(run: Path) -> None:
         for head, says in (
             (b"", b""),
             (b"POST /score HT", b""),
-            (b"POST /score HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{", b" 408 "),
+            (
+                b"POST /score HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+                b"content-length: 9\r\n\r\n{",
+                b" 408 ",
+            ),
         ):
             with socket.create_connection((host, int(port)), DEADLINE_S) as slow:
                 slow.sendall(head)

@@ -29,6 +29,13 @@ _OPTIONS = (
         help="Port to listen at; a free one, which is printed, if not given.",
     ),
     click.option(
+        "--allow-host",
+        "allow_hosts",
+        multiple=True,
+        metavar="NAME",
+        help="A further host name by which clients may ask; may be given again.",
+    ),
+    click.option(
         "--state",
         "folder",
         type=click.Path(path_type=Path, file_okay=False),
@@ -90,6 +97,7 @@ class Served:
 
     host: str
     port: int
+    allow_hosts: tuple[str, ...]
     folder: Path | None
     sync: bool
     save_every_s: float
@@ -118,13 +126,13 @@ class Served:
 
     def answer(self, service: Service) -> None:
         """Answer until a signal ends the process."""
-        from tinyfin.serving.server import Listening, serve
+        from tinyfin.serving.server import Listening, known_hosts, serve
         from tinyfin.serving.web import Limits, application
 
         limits = Limits(self.body_bytes, self.batch, self.deadline_s, self.connections)
         where = Listening(self.host, self.port, self.tls_cert, self.tls_key, self.tls_client_ca)
         serve(
-            application(service, limits),
+            application(service, limits, known_hosts(self.host, self.allow_hosts)),
             where,
             limits,
             lambda address: emit({"address": address}, self.as_json, f"answers at {address}"),

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from tinyfin.data.cells import UnreadableType, flat, texts
 from tinyfin.errors import DataError
 
-__all__ = ["CardGuard", "hide_pans", "is_card", "is_luhn"]
+__all__ = ["CardGuard", "has_card_shape", "hide_pans", "is_card", "is_luhn"]
 
 _ISSUERS = re.compile(
     r"""
@@ -63,6 +63,11 @@ def is_luhn(digits: str) -> bool:
 def is_card(digits: str) -> bool:
     """Whether a string of digits has an issuer's prefix and length, and passes Luhn."""
     return _ISSUERS.fullmatch(digits) is not None and is_luhn(digits)
+
+
+def has_card_shape(text: str) -> bool:
+    """Whether a text holds digits with an issuer's prefix and length, whatever Luhn says."""
+    return any(_ISSUERS.fullmatch(digits) for _, _, digits in _spelled(text))
 
 
 def _spelled(text: str) -> Iterator[tuple[int, int, str]]:

@@ -96,6 +96,7 @@ def server(
         ssl_cert_reqs=ssl.CERT_REQUIRED if clients else ssl.CERT_NONE,
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE_S,
+        log_config=None,  # the logs of others in this process stay as they are
         log_level="warning",
         access_log=False,  # it would name who reports
         server_header=False,

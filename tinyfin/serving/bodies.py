@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -16,12 +17,11 @@ from pydantic.json_schema import WithJsonSchema
 
 from tinyfin import schema as schemas
 from tinyfin.config import Column
-from tinyfin.data.cards import CardGuard, hide_pans
+from tinyfin.data.cards import hide_pans
 from tinyfin.data.parse import MAX_AMOUNT_MINOR
 from tinyfin.data.times import parse_times
 from tinyfin.data.tokens import id_of
 from tinyfin.data.transactions import ACTIONS, EPOCH_UNIX_S, RESULTS
-from tinyfin.errors import DataError
 from tinyfin.schema import Schema
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "Outcome",
     "RefusedError",
     "parsed_items",
-    "refuse_cards",
     "seconds",
     "transaction_model",
 ]
@@ -41,6 +40,7 @@ _SECONDS = range(EPOCH_UNIX_S, 2**32)
 """Times as whole numbers that can mean nothing but seconds since 1970."""
 _SHOWN = 80
 _LISTED = 5
+_HALF = "holds half of a surrogate pair, which is no character; correct it at its source"
 
 
 class RefusedError(Exception):
@@ -58,13 +58,33 @@ class RefusedError(Exception):
 
 
 def fault(field: str, value: object, message: str) -> dict[str, object]:
-    """What is wrong with a field; no card number is shown."""
+    """What is wrong with a field; no card number is shown, and nothing that JSON or UTF-8 lacks."""
     shown: object = value
-    if not isinstance(value, (bool, float, type(None))):
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
-        hidden = hide_pans(text[: 4 * _SHOWN])[:_SHOWN]
+    if isinstance(value, float) and not math.isfinite(value):
+        shown = str(value)
+    elif not isinstance(value, (bool, float, type(None))):
+        text = value if isinstance(value, str) else _as_json(value)
+        hidden = _shown(text)
         shown = value if isinstance(value, int) and hidden == text else hidden
-    return {"field": field, "value": shown, "message": message}
+    return {"field": _shown(field), "value": shown, "message": message}
+
+
+def _shown(text: str) -> str:
+    plain = text[: 4 * _SHOWN].encode(errors="backslashreplace").decode()
+    return hide_pans(plain)[:_SHOWN]
+
+
+def _as_json(value: object) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except RecursionError:
+        return "(nested too deeply)"
+
+
+def _require_characters(text: str) -> None:
+    """ValueError for half of a surrogate pair, which JSON can write and UTF-8 cannot."""
+    if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(_HALF)
 
 
 def _whole(value: object) -> object:
@@ -92,12 +112,15 @@ def _id(value: object) -> object:
     if isinstance(value, str):
         if not value.strip():
             raise ValueError("must not be empty")
+        _require_characters(value)
         return id_of(value.strip())
     return _whole(value)
 
 
 def _time(value: object) -> object:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        if isinstance(value, str):
+            _require_characters(value)
         return value
     raise ValueError('must be seconds since 1970 or a text like "2024-08-01T12:30:00Z"')
 
@@ -293,6 +316,7 @@ def _told(error: Any, where: str, names: Sequence[str]) -> dict[str, object]:
         "string_too_short": "must not be empty; name the terminal",
         "string_too_long": f"must have at most {limits.get('max_length')} characters; shorten it",
         "value_error": str(limits.get("error")),
+        "string_unicode": _HALF,
         "model_type": "must be an object with the keys of /openapi.json",
         "bool_parsing": "must be true or false",
         "bool_type": "must be true or false",
@@ -325,14 +349,3 @@ def seconds(times: Sequence[int | float | str], field: str) -> npt.NDArray[np.in
             i = int(np.flatnonzero(mask)[0])
             raise RefusedError.of(422, field.format(i), times[i], rule)
     return np.stack([found.mono_s, found.local_s])
-
-
-def refuse_cards(guard: CardGuard, columns: Mapping[str, Iterable[object]]) -> None:
-    """RefusedError when what identifies terminals, transactions or cards turns out to be card
-    numbers; counted over all requests, as in a file."""
-    for name, values in columns.items():
-        words = {text for text in map(str, values) if len(text) >= 13}
-        try:
-            guard.check_words(words, name, len(words))
-        except DataError as error:
-            raise RefusedError.of(422, name, None, str(error)) from error

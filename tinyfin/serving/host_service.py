@@ -6,18 +6,19 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import Gauge
 
-from tinyfin.data.cards import CardGuard
 from tinyfin.data.transactions import RESULTS
 from tinyfin.errors import InputError
 from tinyfin.schema import HOST_FIELDS
 from tinyfin.serving.answers import Fields, Result, result
-from tinyfin.serving.bodies import CardEvent, CardTime, RefusedError, refuse_cards, seconds
+from tinyfin.serving.bodies import CardEvent, CardTime, RefusedError, seconds
+from tinyfin.serving.card_check import CardCheck
 from tinyfin.serving.host_context import Events, HostContext
 from tinyfin.serving.kept import Kept
 from tinyfin.serving.web import Operation
@@ -44,7 +45,7 @@ class HostService(Kept):
     ) -> None:
         """Raises InputError for a state that is not this context's."""
         self.context = context
-        self._guard = CardGuard("the requests", few=False)
+        self._cards = CardCheck()
         super().__init__(folder, context.program_id, sync=sync, save_every_s=save_every_s)
         for name, what, value in (
             ("tinyfin_cards", "Cards with a state.", lambda: len(context)),
@@ -85,7 +86,7 @@ class HostService(Kept):
     def health(self) -> dict[str, object]:
         """State, in numbers."""
         return {
-            "status": "ok",
+            "status": self.status,
             "cards": len(self.context),
             "card_limit": self.context.cards,
             "evicted": self.context.evicted,
@@ -96,9 +97,11 @@ class HostService(Kept):
     async def fields(self, items: Sequence[CardTime]) -> list[str]:
         """The fields of each card, in their order."""
         tokens = self._tokens(items)
+        shaped = self._cards.require_none({"token": tokens.tolist()})
         field = "cards[{}].time" if len(items) > 1 else "time"
         times = seconds([item.time for item in items], field)[0].astype(np.uint32)
         values = self.context.look_up(tokens, times)
+        self._cards.took(shaped)
         names = [spec.name for spec in HOST_FIELDS]
         return [
             json.dumps({name: None if x < 0 else x for name, x in zip(names, row, strict=True)})
@@ -107,7 +110,7 @@ class HostService(Kept):
 
     async def events(self, items: Sequence[CardEvent]) -> list[str]:
         """What became of each event."""
-        self._tokens(items)
+        tokens = self._tokens(items).tolist()
         many = len(items) > 1
         times = seconds([i.time for i in items], "events[{}].time" if many else "time")[0].tolist()
         rows = []
@@ -117,7 +120,17 @@ class HostService(Kept):
             kind = _KINDS.index(item.kind)
             rows.append(_ROW.pack(kind, item.token, item.id, t_s, about, code))
         events = _events(rows)
-        codes = await self.take(rows, lambda n: self.context.update_all(events, n))
+        shaped: Mapping[str, list[str]] = {}
+
+        def require() -> None:
+            nonlocal shaped
+            shaped = self._cards.require_none({"token": tokens})
+
+        def apply(first: int) -> npt.NDArray[np.int32]:
+            self._cards.took(shaped)
+            return self.context.update_all(events, first)
+
+        codes = await self.take(rows, apply, require)
         return [result(code) for code in codes.tolist()]
 
     @staticmethod
@@ -133,9 +146,8 @@ class HostService(Kept):
         then = seconds([item.transaction_time], where + "transaction_time")[0]
         return int(then[0]), int(bool(item.fraud))
 
-    def _tokens(self, items: Sequence[CardTime] | Sequence[CardEvent]) -> np.ndarray:
+    def _tokens(self, items: Sequence[CardTime] | Sequence[CardEvent]) -> npt.NDArray[np.uint64]:
         tokens = np.array([item.token for item in items], np.uint64)
-        refuse_cards(self._guard, {"token": [item.token for item in items]})
         try:
             self.context.require_own(tokens)
         except InputError as error:

@@ -6,6 +6,7 @@ The engine is deterministic, so a snapshot and the events behind it give the sta
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -15,7 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
 
+from tinyfin import files
 from tinyfin.errors import InputError
+from tinyfin.progress import say
 
 __all__ = ["Journal"]
 
@@ -25,6 +28,8 @@ MAX_RECORD = 1 << 16
 _HEAD = struct.Struct("<4sHH16sQ")
 _RECORD = struct.Struct("<II")
 _NAME = re.compile(r"journal-(\d{20})\.tfjournal\Z")
+_LOOK_AHEAD = 8
+"""Records that may be damaged in a row where a length is wrong too."""
 _START_OVER = "restore an older copy of the folder, or start with an empty one"
 
 
@@ -38,12 +43,17 @@ class Journal:
         self.folder, self.sync = folder, sync
         self._program_id = program_id
         self._file: BinaryIO | None = None
+        self._begun = 0
+        """Number of the first record of the segment that is written."""
+        self._last = 0
+        """Where the records of the last append begin."""
         self.next = 1
         """Number of the next record."""
 
     def replay(self, first: int) -> Iterator[tuple[int, bytes]]:
         """Records from number ``first`` on, which a snapshot does not hold; then the journal can be
-        written. A record that the end of the process has cut is dropped: it was not answered.
+        written. A record that the end of the process has cut is dropped, with a note: it was not
+        answered.
 
         Raises InputError for a folder in which records are missing or damaged.
         """
@@ -81,25 +91,52 @@ class Journal:
             if self.sync:
                 os.fsync(file.fileno())
         except OSError:
-            file.seek(start)
-            file.truncate()
+            self._cut(file, start)
             raise
         self.next += len(payloads)
+        self._last = start
         return first
 
-    def rotate(self) -> int:
-        """Begin a new segment; returns the number of its first record. Raises InputError."""
-        self.close()
-        path = self.folder / f"journal-{self.next:020d}.tfjournal"
+    def take_back(self) -> None:
+        """Remove what the last :meth:`append` has written, and write no more. Raises OSError."""
         try:
-            place = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            self._file = os.fdopen(place, "wb", buffering=0)
-            self._file.write(_HEAD.pack(MAGIC, FORMAT, _HEAD.size, self._program_id, self.next))
-            os.fsync(self._file.fileno())
+            self._cut(self._open(), self._last)
+            self.settle()
+        finally:
+            self.close()
+
+    def rotate(self) -> int:
+        """Begin a new segment; returns the number of its first record.
+
+        Raises InputError: the journal goes on in the segment before.
+        """
+        if self._file is not None and self._begun == self.next:
+            return self.next
+        path = self.folder / f"journal-{self.next:020d}.tfjournal"
+        made, placed = self.folder / "journal.new", False
+        head = _HEAD.pack(MAGIC, FORMAT, _HEAD.size, self._program_id, self.next)
+        try:
+            if self._file is not None:
+                self.settle()  # a power cut must leave no gap before the new one
+            place = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            file = os.fdopen(place, "wb", buffering=0)
+            try:
+                if file.write(head) != len(head):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+                made.replace(path)
+                placed = True
+                files.sync(self.folder)
+            except OSError:
+                file.close()
+                (path if placed else made).unlink()
+                raise
         except OSError as error:
             raise InputError(
-                f"{path}: cannot be written: {error.strerror}; choose another folder"
+                f"{path}: cannot be written: {error.strerror}; make space, or choose another folder"
             ) from error
+        self.close()
+        self._file, self._begun = file, self.next
         return self.next
 
     def drop_before(self, first: int) -> None:
@@ -112,6 +149,15 @@ class Journal:
     def settle(self) -> None:
         """Bring every record to the disk. Raises OSError."""
         os.fsync(self._open().fileno())
+
+    def _cut(self, file: BinaryIO, size: int) -> None:
+        """Remove what is behind so many bytes; where that fails nothing more may be written."""
+        try:
+            file.seek(size)
+            file.truncate()
+        except OSError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Write no more."""
@@ -138,6 +184,7 @@ class Journal:
         with file:
             head = file.read(_HEAD.size)
             if len(head) < _HEAD.size and cut:
+                say(f"{path}: ends within its header; it held no event that was answered")
                 return
             self._check(path, head, first)
             while True:
@@ -146,13 +193,28 @@ class Journal:
                     return
                 length, crc = _RECORD.unpack(raw) if len(raw) == _RECORD.size else (0, 0)
                 payload = file.read(length) if 0 < length <= MAX_RECORD else b""
-                if not payload or len(payload) != length or _crc(payload, first) != crc:
-                    if not cut:
-                        raise InputError(f"{path}: is damaged at byte {start}; {_START_OVER}")
+                if payload and len(payload) == length and _crc(payload, first) == crc:
+                    yield payload
+                    first += 1
+                    continue
+                file.seek(start)
+                rest = file.read()
+                if not cut or not _is_cut(rest, first):
+                    raise InputError(
+                        f"{path}: is damaged at byte {start}, in event {first}, and events may "
+                        f"follow in the {len(rest)} bytes from there on; {_START_OVER}"
+                    )
+                say(
+                    f"{path}: event {first} at its end is not whole, as when the process ends "
+                    f"while it is written; these {len(rest)} bytes, from byte {start} on, are "
+                    "removed"
+                )
+                try:
                     file.truncate(start)
-                    return
-                yield payload
-                first += 1
+                    os.fsync(file.fileno())
+                except OSError as error:
+                    raise InputError(f"{path}: cannot be cut: {error.strerror}") from error
+                return
 
     def _check(self, path: Path, head: bytes, first: int) -> None:
         if len(head) < _HEAD.size or head[:4] != MAGIC:
@@ -170,6 +232,29 @@ class Journal:
             )
         if size != _HEAD.size or number != first:
             raise InputError(f"{path}: is damaged (its header breaks a rule); {_START_OVER}")
+
+
+def _is_cut(rest: bytes, number: int) -> bool:
+    """Whether what begins with a damaged record is one that was not written to its end: nothing
+    but zeros, which file systems leave, is behind it, and no whole record in it."""
+    if len(rest) < _RECORD.size:
+        return True
+    length, _ = _RECORD.unpack_from(rest)
+    if length > MAX_RECORD or rest[_RECORD.size + length :].strip(b"\0"):
+        return False
+    last = min(len(rest.rstrip(b"\0")), len(rest) - _RECORD.size)
+    return not any(
+        _is_record(rest, at, following)
+        for at in range(1, last)
+        for following in range(number + 1, number + 1 + _LOOK_AHEAD)
+    )
+
+
+def _is_record(data: bytes, at: int, number: int) -> bool:
+    length, crc = _RECORD.unpack_from(data, at)
+    payload = data[at + _RECORD.size : at + _RECORD.size + length]
+    whole = 0 < length == len(payload) <= MAX_RECORD
+    return whole and _crc(payload, number) == int(crc)
 
 
 def _crc(payload: bytes, number: int) -> int:

@@ -39,7 +39,12 @@ class Kept(ABC):
         self.journal = None if folder is None else Journal(folder, program_id, sync=sync)
         self._count = 0
         self._saved = 1
+        self._failed = False
+        """Whether the state differs from what is on the disk."""
         self._task: asyncio.Task[None] | None = None
+        self._snapshot: asyncio.Task[None] | None = None
+        self._saving = asyncio.Lock()
+        self._taking = set[asyncio.Task[object]]()
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -62,6 +67,11 @@ class Kept(ABC):
         """Write a snapshot; the number of the first event that it may lack."""
 
     @property
+    def status(self) -> str:
+        """For /health."""
+        return "failed" if self._failed else "ok"
+
+    @property
     def next(self) -> int:
         """Number of the next event."""
         return self._count + 1 if self.journal is None else self.journal.next
@@ -80,34 +90,63 @@ class Kept(ABC):
                         "restore an older copy of the folder"
                     ) from error
 
-    async def take(self, payloads: Sequence[bytes], apply: Callable[[int], T]) -> T:
+    async def take(
+        self,
+        payloads: Sequence[bytes],
+        apply: Callable[[int], T],
+        require: Callable[[], None] = lambda: None,
+    ) -> T:
         """Write down what events are, then ``apply`` them, from the number on that the first has.
 
-        Raises RefusedError when they cannot be written: none of them counts.
+        ``require`` raises what forbids it, with nothing in between that could change that. Goes on
+        to its end when the request is cancelled. Raises RefusedError when they cannot be written:
+        none of them counts.
         """
+        task = asyncio.create_task(self._taken(payloads, apply, require))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+        return await asyncio.shield(task)
+
+    async def _taken(
+        self, payloads: Sequence[bytes], apply: Callable[[int], T], require: Callable[[], None]
+    ) -> T:
         async with self.lock:
+            if self._failed:
+                raise RefusedError.of(
+                    503, "", None, "an event before this one failed; restart the service"
+                )
+            require()
             if self.journal is None:
                 first = self._count + 1
                 self._count += len(payloads)
-            else:
-                try:
-                    if self.journal.sync:
-                        first = await asyncio.to_thread(self.journal.append, payloads)
-                    else:
-                        first = self.journal.append(payloads)
-                except OSError as error:
-                    raise RefusedError.of(
-                        503, "", None, f"the journal cannot be written ({error}); send it again"
-                    ) from error
-            return apply(first)
+                return apply(first)
+            try:
+                if self.journal.sync:
+                    first = await asyncio.to_thread(self.journal.append, payloads)
+                else:
+                    first = self.journal.append(payloads)
+            except OSError as error:
+                raise RefusedError.of(
+                    503, "", None, f"the journal cannot be written ({error}); send it again"
+                ) from error
+            try:
+                return apply(first)
+            except BaseException:
+                # they may be done in part: neither they nor what follows goes to the disk
+                self._failed = True
+                self.journal.take_back()
+                raise
 
     async def save(self) -> None:
         """Write a snapshot if anything has happened, and remove what of the journal it holds."""
-        if self.folder is None or self.journal is None or self.journal.next == self._saved:
-            return
-        first = await self.snapshot(self.folder)
-        self.journal.drop_before(first)
-        self._saved = first
+        async with self._saving:
+            if self.folder is None or self.journal is None or self._failed:
+                return
+            if self.journal.next == self._saved:
+                return
+            first = await self.snapshot(self.folder)
+            self.journal.drop_before(first)
+            self._saved = first
 
     async def start(self) -> None:
         """Save now and then."""
@@ -120,18 +159,22 @@ class Kept(ABC):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._try_to_save()
-        if self.journal is not None:
-            self.journal.close()
+        async with self.lock:
+            if self.journal is not None:
+                self.journal.close()
 
     async def _regularly(self) -> None:
         while True:
             await asyncio.sleep(self.save_every_s)
-            await self._try_to_save()
+            # one that is under way when the service ends is waited for
+            self._snapshot = asyncio.create_task(self._try_to_save())
+            await asyncio.shield(self._snapshot)
 
     async def _try_to_save(self) -> None:
-        """A snapshot that fails loses nothing: the journal goes on."""
+        """A snapshot that fails, however, loses nothing: the journal goes on."""
         try:
             await self.save()
-        except (OSError, TinyfinError) as error:
+        except Exception as error:
             self.failures.inc()
-            print(f"error: no snapshot: {error}", file=sys.stderr, flush=True)
+            said = error if isinstance(error, (OSError, TinyfinError)) else repr(error)
+            print(f"error: no snapshot: {said}", file=sys.stderr, flush=True)

@@ -34,6 +34,8 @@ _REFUSALS = {
     "400": "not JSON, or no object",
     "408": "the body did not arrive in time",
     "413": "the body or the list is too long",
+    "415": "not sent as application/json",
+    "421": "asked by a name that is not the service's",
     "422": "a field is wrong",
     "503": "it cannot be kept at this moment; send it again later",
 }

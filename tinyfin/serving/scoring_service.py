@@ -5,27 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from prometheus_client import Counter, Gauge
 
-from tinyfin.data.cards import CardGuard
 from tinyfin.data.transactions import ACTIONS, RESULTS
 from tinyfin.errors import InputError
 from tinyfin.features.catalogue.reasons import own_texts
 from tinyfin.pack.container import parse_pack
 from tinyfin.schema import Schema
 from tinyfin.serving.answers import Result, ScoredTransaction, result, verdicts
-from tinyfin.serving.bodies import (
-    Notice,
-    Outcome,
-    RefusedError,
-    refuse_cards,
-    seconds,
-    transaction_model,
-)
+from tinyfin.serving.bodies import Notice, Outcome, RefusedError, seconds, transaction_model
+from tinyfin.serving.card_check import CardCheck
 from tinyfin.serving.kept import Kept
 from tinyfin.serving.terminal_events import Outcome as OutcomeEvent
 from tinyfin.serving.terminal_events import Score, TerminalEvent, TerminalNotice, packed, unpacked
@@ -63,7 +56,7 @@ class ScoringService(Kept):
         self.schema, self._reasons = schema, own_texts(pack.meta)
         self._identity = {"pack_id": pack.pack_id.hex(), "model_id": pack.model_id.hex()}
         self.terminals = Terminals(pack.data, program_id, limit=terminals, keys=keys)
-        self._guard = CardGuard("the requests", few=False)
+        self._cards = CardCheck()
         self._missing = [
             spec.missing - 2**64 if spec.missing >= 2**63 else spec.missing
             for spec in schema.fields
@@ -120,7 +113,7 @@ class ScoringService(Kept):
     def health(self) -> dict[str, object]:
         """State, in numbers."""
         return {
-            "status": "ok",
+            "status": self.status,
             "terminals": len(self.terminals),
             "terminal_limit": self.terminals.limit,
             "events": self.next - 1,
@@ -131,8 +124,6 @@ class ScoringService(Kept):
         """Verdicts of transactions, in their order."""
         token = next((spec.name for spec in self.schema.fields if spec.unit == "token"), None)
         own = [getattr(item, token) for item in items] if token else []
-        self._require_names(items)
-        refuse_cards(self._guard, {"token": [x for x in own if x is not None]})
         where = _place("transactions", items)
         mono, local = seconds([item.time for item in items], where("time")).tolist()
         for i, item in enumerate(items):
@@ -140,14 +131,13 @@ class ScoringService(Kept):
                 place = where("local_time").format(i)
                 local[i] = seconds([item.local_time], place)[1].tolist()[0]
         events = [self._event(*facts) for facts in zip(items, mono, local, strict=True)]
-        answers = cast(list[Verdict], await self._done(events))
+        answers = cast(list[Verdict], await self._done(events, own))
         for answer in answers:
             self._actions.labels(ACTIONS[answer.action]).inc()
         return verdicts([item.terminal for item in items], answers, self._reasons)
 
     async def outcomes(self, items: Sequence[Outcome]) -> list[str]:
         """What became of each outcome."""
-        self._require_names(items)
         times = seconds([item.time for item in items], _place("outcomes", items)("time"))[0]
         return await self._results(
             [
@@ -165,8 +155,6 @@ class ScoringService(Kept):
 
     async def notices(self, items: Sequence[Notice]) -> list[str]:
         """What became of each notice."""
-        self._require_names(items)
-        refuse_cards(self._guard, {"token": [item.token for item in items if item.token]})
         where = _place("notices", items)
         times = seconds([item.time for item in items], where("time"))[0].tolist()
         then = seconds([item.transaction_time for item in items], where("transaction_time"))[0]
@@ -174,13 +162,12 @@ class ScoringService(Kept):
             [
                 TerminalNotice(item.terminal, item.id, t_s, t_tx_s, item.token or 0, item.fraud)
                 for item, t_s, t_tx_s in zip(items, times, then.tolist(), strict=True)
-            ]
+            ],
+            [item.token for item in items],
         )
 
-    def _require_names(self, items: Sequence[Any]) -> None:
-        """RefusedError for card numbers in names, and for one terminal too many."""
-        names = [item.terminal for item in items]
-        refuse_cards(self._guard, {"terminal": names, "id": [item.id for item in items]})
+    def _require_space(self, names: Sequence[str]) -> None:
+        """RefusedError for one terminal too many."""
         if len(self.terminals) + self.terminals.new_among(names) > self.terminals.limit:
             raise RefusedError.of(
                 422,
@@ -202,14 +189,32 @@ class ScoringService(Kept):
             values[i] = value - 2**64 if value >= 2**63 else value
         return Score(item.terminal, item.id, t_s, t_local_s, present, tuple(values))
 
-    async def _results(self, events: Sequence[TerminalEvent]) -> list[str]:
-        return [result(cast(int, error)) for error in await self._done(events)]
+    async def _results(
+        self, events: Sequence[TerminalEvent], tokens: Sequence[int | None] = ()
+    ) -> list[str]:
+        return [result(cast(int, code)) for code in await self._done(events, tokens)]
 
-    async def _done(self, events: Sequence[TerminalEvent]) -> list[Verdict | int]:
+    async def _done(
+        self, events: Sequence[TerminalEvent], tokens: Sequence[int | None]
+    ) -> list[Verdict | int]:
+        names = [event.terminal for event in events]
+        columns: dict[str, Sequence[object]] = {
+            "terminal": names,
+            "id": [event.id for event in events],
+            "token": [token for token in tokens if token is not None],
+        }
+        shaped: Mapping[str, list[str]] = {}
+
+        def require() -> None:
+            nonlocal shaped
+            shaped = self._cards.require_none(columns)
+            self._require_space(names)
+
         def apply(first: int) -> list[Verdict | int]:
+            self._cards.took(shaped)
             return [self.terminals.apply(first + i, event) for i, event in enumerate(events)]
 
-        return await self.take([packed(event, self.schema) for event in events], apply)
+        return await self.take([packed(event, self.schema) for event in events], apply, require)
 
     def load(self, folder: Path) -> int:
         """The states of ``terminals.tfstate``."""

@@ -6,11 +6,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tinyfin.errors import InputError
 from tinyfin.serving.web import Limits
 
-__all__ = ["Listening", "serve"]
+__all__ = ["Listening", "known_hosts", "serve"]
 
 _KEEP_ALIVE_S = 60
 _ENDING_S = 10
@@ -39,6 +40,18 @@ class Listening:
     key: Path | None = None
     client_ca: Path | None = None
     """Only clients with a certificate of this authority are answered."""
+
+
+def known_hosts(host: str, further: Sequence[str]) -> frozenset[str] | None:
+    """The names by which a service that listens at ``host`` may be asked, in lower case; None: by
+    any, when others than this machine reach it and no ``further`` names are given."""
+    local = host.lower() == "localhost"
+    with contextlib.suppress(ValueError):
+        local = ipaddress.ip_address(host).is_loopback
+    if not local and not further:
+        return None
+    own = (host, "localhost", "127.0.0.1", "::1")
+    return frozenset(name.lower() for name in (*own, *further))
 
 
 class _Server(uvicorn.Server):
@@ -103,6 +116,7 @@ def serve(app: Starlette, where: Listening, limits: Limits, told: Callable[[str]
         ws="none",
         lifespan="on",
         access_log=False,
+        log_config=None,  # the logs of others in this process stay as they are
         log_level="error",
         limit_concurrency=limits.connections,
         timeout_keep_alive=_KEEP_ALIVE_S,

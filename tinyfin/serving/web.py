@@ -8,9 +8,10 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -34,6 +35,8 @@ __all__ = ["Limits", "Operation", "Service", "application"]
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """Upper bounds of the latency histogram."""
+_UNREAD = (408, 413, 415, 421)
+"""Answers that come before the whole body."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,18 @@ class _Metrics:
         )
 
 
-def application(service: Service, limits: Limits) -> Starlette:
-    """The ASGI application of a service."""
+def application(
+    service: Service, limits: Limits, hosts: Collection[str] | None = None
+) -> Starlette:
+    """The ASGI application of a service. ``hosts``: the names, in lower case, by which it may be
+    asked; None: by any."""
     metrics = _Metrics(service.registry)
     operations = service.operations()
     described = document(service, operations, __version__, limits.batch)
 
     def post(operation: Operation) -> Route:
         async def endpoint(request: Request) -> Response:
+            _require_json(request)
             body = await _body(request, limits)
             items, several = parsed_items(body, operation.model, operation.many, limits.batch)
             answers = await operation.handle(items)
@@ -123,13 +130,14 @@ def application(service: Service, limits: Limits) -> Starlette:
             text = f'{json.dumps(service.identity())[:-1]}, "{name}": {found}}}'
             return Response(text, media_type="application/json")
 
-        return Route(operation.path, _measured(endpoint, operation.path, metrics), methods=["POST"])
+        measured = _measured(endpoint, operation.path, metrics, hosts)
+        return Route(operation.path, measured, methods=["POST"])
 
     def get(path: str, answer: Callable[[], Response]) -> Route:
         async def endpoint(_: Request) -> Response:
             return answer()
 
-        return Route(path, _measured(endpoint, path, metrics), methods=["GET"])
+        return Route(path, _measured(endpoint, path, metrics, hosts), methods=["GET"])
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -157,20 +165,28 @@ def _exposition(metrics: _Metrics) -> Response:
 
 
 def _measured(
-    endpoint: Callable[[Request], Awaitable[Response]], path: str, metrics: _Metrics
+    endpoint: Callable[[Request], Awaitable[Response]],
+    path: str,
+    metrics: _Metrics,
+    hosts: Collection[str] | None,
 ) -> Callable[[Request], Awaitable[Response]]:
     """``endpoint``, timed and counted; what it raises becomes a JSON error."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            _require_known_host(request, hosts)
+            return await endpoint(request)
+        except RefusedError as error:
+            # the rest of a body that was not read is not waited for
+            close = {"connection": "close"} if error.status in _UNREAD else None
+            return JSONResponse(error.content, error.status, headers=close)
+        except ClientDisconnect:
+            return Response(status_code=400)
 
     async def measured(request: Request) -> Response:
         start = time.perf_counter()
         try:
-            response = await endpoint(request)
-        except RefusedError as error:
-            # the rest of a body that was not read is not waited for
-            close = {"connection": "close"} if error.status in (408, 413) else None
-            response = JSONResponse(error.content, error.status, headers=close)
-        except ClientDisconnect:
-            response = Response(status_code=400)
+            response = await answered(request)
         except Exception as error:
             print(f"error: {request.method} {path}: {error!r}", file=sys.stderr, flush=True)
             message = "the service failed; its standard error says why"
@@ -180,6 +196,31 @@ def _measured(
         return response
 
     return measured
+
+
+def _require_known_host(request: Request, hosts: Collection[str] | None) -> None:
+    """RefusedError for another name than ``hosts``: a web page may have given its own name this
+    address, and would be let in by a browser."""
+    given = request.headers.get("host", "")
+    if hosts is None or not given:
+        return
+    try:
+        name = urlsplit(f"//{given}").hostname or ""
+    except ValueError:
+        name = ""
+    if name not in hosts:
+        raise RefusedError.of(
+            421, "host", given, "is no name of this service; name it with --allow-host"
+        )
+
+
+def _require_json(request: Request) -> None:
+    """RefusedError for a body that a web page of another origin can send unasked."""
+    given = request.headers.get("content-type")
+    if given is None or given.partition(";")[0].strip().lower() != "application/json":
+        raise RefusedError.of(
+            415, "content-type", given, "must be application/json; send this header"
+        )
 
 
 async def _body(request: Request, limits: Limits) -> bytes:
