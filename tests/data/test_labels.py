@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from tests.support.transactions import transactions
 from tinyfin.config import Config, Simulate, from_table
 from tinyfin.data.events import NOTICE, OUTCOME, event_stream, noticed_labels
+from tinyfin.data.label_join import LabelJoin
 from tinyfin.data.readers import read, read_chunks, survey
 from tinyfin.data.transactions import EPOCH_UNIX_S, Revised, Transactions, format_time
 from tinyfin.errors import ConfigError, DataError
@@ -67,8 +70,12 @@ def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         (1001, 0, "2024-05-09T09:15:00"),
         (1002, 1, "2024-05-20T10:00:00"),
         (1002, 0, "2024-07-01T00:00:00"),
+        (1002, 0, "2024-05-09T09:20:10"),
+        (1003, 0, "2024-05-09T11:00:00"),
         (1003, 1, "2024-05-22T00:00:00"),
     }
+    heard = tx.label_notes(doubtful=True)
+    assert sorted(tx.id[heard.index].tolist()) == [1001, *[1002] * 3, *[1003] * 2, 1004, 1005]
     june = int(notes.known_s.max()) - DAY_S
     assert known_labels(tx, june).tolist() == [0, 1, 1, -1, -1]
     assert "issuer.csv: 1 of 2 labels taken" in "\n".join(said)
@@ -159,7 +166,7 @@ def test_files_and_columns_give_the_same_bytes(
     town: pa.Table, tmp_path: Path, seed: int, share: float
 ) -> None:
     """One of the three files at a time against the columns ``label`` and ``label_time``; of what
-    no file names, both know that it is genuine, after the usual delay."""
+    no file names by then, both know that it is genuine, after the usual delay."""
     rng = np.random.default_rng(seed)
     t = town["time"].cast(pa.int64()).to_numpy() - EPOCH_UNIX_S
     columns = (town[x].to_pylist() for x in ("terminal", "token", "amount_minor"))
@@ -170,13 +177,18 @@ def test_files_and_columns_give_the_same_bytes(
     label = np.zeros(len(t), np.int64)
     label[rows] = fraud
     label_time = t + 3 * DAY_S
-    label_time[rows] = known
+    label_time[rows] = np.where(fraud == 1, known, np.minimum(known, label_time[rows]))
     columns = town.append_column("label", pa.array(label))
     columns = columns.append_column("label_time", pa.array(text_time(label_time)))
     pq.write_table(columns, tmp_path / "columns.parquet")
     pq.write_table(town, tmp_path / "bare.parquet")
     with_columns = mapping(town, label="label", label_time="label_time")
-    expected = read(tmp_path / "columns.parquet", from_table(with_columns))
+    late = rows[(known > t[rows] + 3 * DAY_S) & (fraud == 1)]
+    assert len(late), "no fraud is known late: the test proves less"
+    waiting = Revised(late, np.zeros(len(late), np.int8), (t[late] + 3 * DAY_S).astype(np.uint32))
+    expected = replace(
+        read(tmp_path / "columns.parquet", from_table(with_columns)), revised=waiting
+    )
     features = compute_features(expected, from_table(with_columns), PROGRAM)
     assert np.ptp(features[:, 1:], axis=0).any(), "no label matters: the test proves nothing"
     for name, table in layouts(town, rows, fraud, known, tmp_path).items():
@@ -192,6 +204,81 @@ def test_files_and_columns_give_the_same_bytes(
         chunks = read_chunks([tmp_path / "bare.parquet"], config, found, chunk_rows=501)
         parts = [replay.features for _, replay in replay_chunks(chunks, twin, "both")]
         assert np.array_equal(np.concatenate(parts), features), name
+
+
+@st.composite
+def reports(draw: st.DrawFn) -> tuple[list[str], str, int]:
+    """Rows of a file on 12 transactions, one an hour of one card, one more row, and the day on
+    which that one became known. Some match several transactions, some contradict each other, some
+    do not say when they were known, some are earlier than their transaction."""
+    day = st.integers(0, 25)
+
+    def row(known: int | None) -> str:
+        amount = draw(st.integers(0, 9))  # 0 and 1 are amounts of two transactions each
+        on = "" if known is None else format_time(DAY_S * (9000 + known)).replace("T", " ")
+        return f"{amount}.00,a,2024-08-22,{draw(st.integers(0, 1))},{on}"
+
+    known = draw(day)
+    rows = draw(st.lists(day | st.none(), max_size=8))
+    return [row(x) for x in rows], row(known), known
+
+
+def features_with(folder: Path, rows: list[str]) -> np.ndarray:
+    """Of 40 transactions, 12 on the first day, then one a day; the last of the first have labels
+    of their own, one of them known late."""
+    tx = ["id,time,terminal,card,amount,label,on"]
+    for i in range(40):
+        t = DAY_S * 9000 + (i * 3600 if i < 12 else (i - 11) * DAY_S)
+        own = {10: "1,2024-09-05 00:00:00", 11: "0,"}.get(i, ",")
+        tx.append(f"{i},{format_time(t)},T,{'a' if i < 12 else 'b'},{i % 10}.00,{own}")
+    (folder / "tx.csv").write_text("\n".join(tx))
+    (folder / "l.csv").write_text("\n".join(["AMT,CARD,DAY,BAD,ON", *rows]))
+    data: dict[str, Any] = {name: name for name in ("id", "time", "terminal", "label")}
+    amount = {"column": "amount", "unit": "major"}
+    data |= {"token": "card", "amount": amount, "label_time": "on", "label_delay": "5d"}
+    table = {
+        "file": str(folder / "l.csv"), "token": "CARD", "amount": {**amount, "column": "AMT"},
+        "time": "DAY", "tolerance": "day", "label": "BAD", "label_time": "ON",
+    }  # fmt: skip
+    labels = {"unlisted": "genuine", "not_taken": str(folder / "left.csv"), "x": table}
+    config = from_table({"data": data, "labels": labels})
+    return compute_features(read(folder / "tx.csv", config), config, LISTED)
+
+
+LISTED = compile_program(
+    ["known_last", "known_labels_28d", "known_rate_28d", "known_frauds_28d"], PAYMENT
+)
+
+
+def _changed_too_early(folder: Path, drawn: tuple[list[str], str, int]) -> bool:
+    rows, more, known = drawn
+    before = max(0, min(known, 28))  # transaction 11 + n is that of day n
+    some, all_ = (features_with(folder, x)[: 11 + before] for x in (rows, [*rows, more]))
+    return not np.array_equal(some if known else some[:0], all_ if known else all_[:0])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=reports())
+def test_what_is_reported_later_changes_no_feature_before(
+    tmp_path: Path, drawn: tuple[list[str], str, int]
+) -> None:
+    assert not _changed_too_early(tmp_path, drawn)
+
+
+@pytest.mark.parametrize("amount", ["5.00", "1.00"])
+def test_a_notice_that_waits_for_what_comes_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, amount: str
+) -> None:
+    """The control: reports of one transaction, and of one of two, which keep what is unlisted from
+    being genuine."""
+    drawn = ([], f"{amount},a,2024-08-22,1,2024-09-12", 21)
+    assert not _changed_too_early(tmp_path, drawn)
+
+    def only_said(_: LabelJoin, said: np.ndarray, doubts: np.ndarray) -> tuple[np.ndarray, ...]:
+        return said[0], said[2], said[3], np.ones(said.shape[1], np.bool_)
+
+    monkeypatch.setattr(LabelJoin, "_as_heard", only_said)
+    assert _changed_too_early(tmp_path, drawn)
 
 
 def _alone(key: list[Any], t: list[int]) -> np.ndarray:
@@ -380,6 +467,41 @@ def test_a_card_of_two_transactions_is_not_guessed(tmp_path: Path) -> None:
     data = {"id": "id", "time": "time", "token": "card"}
     tx = read(tmp_path / "tx.csv", from_table({"data": data, "labels": labels}))
     assert tx.label.tolist() == [-1, -1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_day_of_a_moment_is_that_of_the_transactions_zone(tmp_path: Path, seed: int) -> None:
+    """Against Python's own zones: times with an offset or a zone, dates in between, and all of a
+    column in a named zone."""
+    rng = np.random.default_rng(seed)
+    shop, utc = ZoneInfo("Europe/Berlin"), ZoneInfo("UTC")
+    start = dt.datetime(2024, 3, 29, 12, tzinfo=utc)  # the clock changes on 31 March
+    t = [start + dt.timedelta(hours=24 * i, minutes=int(rng.integers(720))) for i in range(5)]
+    t += [x + dt.timedelta(hours=12) for x in t]
+    lines = [f"{i},{x.astimezone(shop).isoformat()},T,{i % 5}" for i, x in enumerate(t)]
+    (tmp_path / "tx.csv").write_text("\n".join(["id,time,terminal,card", *lines]))
+    meant = [t[i] for i in rng.permutation(10)[:4]]
+    told = [x.astimezone(ZoneInfo("Asia/Tokyo")).isoformat() for x in meant]
+    named = [f"{x.astimezone(utc):%Y-%m-%d %H:%M:%S} UTC" for x in meant]
+    dates = [f"{x.astimezone(shop):%Y-%m-%d}" for x in meant]
+    walls = [f"{x.astimezone(ZoneInfo('America/Lima')):%Y-%m-%d %H:%M:%S}" for x in meant]
+    mixed = [(told, named, dates)[k % 3][k] for k in range(4)]
+    time = {"column": "T", "zone": "America/Lima"}
+    right = {t.index(x) for x in meant}
+    for texts_, how in ((told, "T"), (named, "T"), (dates, "T"), (mixed, "T"), (walls, time)):
+        rows = [f"T,{t.index(x) % 5},{text}" for x, text in zip(meant, texts_, strict=True)]
+        (tmp_path / "l.csv").write_text("\n".join(["AT,CARD,T", *rows]))
+        table = {"file": str(tmp_path / "l.csv"), "terminal": "AT", "token": "CARD", "time": how,
+                 "tolerance": "day", "label": {"constant": 1}}  # fmt: skip
+        config = from_table(
+            {"data": {x: x for x in ("id", "time", "terminal")} | {"token": "card"},
+             "labels": {"x": table, "not_taken": str(tmp_path / "left.csv")}}
+        )  # fmt: skip
+        tx = read(tmp_path / "tx.csv", config)
+        days = [x.astimezone(shop).date() for x in t]
+        keys = [(day, i % 5) for i, day in enumerate(days)]
+        twice = {i for i in right if keys.count(keys[i]) > 1}
+        assert set(np.flatnonzero(tx.label == 1).tolist()) == right - twice, texts_
 
 
 def test_card_numbers_and_bad_rows(tmp_path: Path) -> None:

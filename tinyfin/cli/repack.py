@@ -114,12 +114,11 @@ def command(
         keys=trusted_keys(run, public_keys),
     )
     stands = result["decision"]
-    if verify_threshold is not None and stands.verify is not None:
-        if stands.verify > verify_threshold:
-            note(
-                f"--verify-threshold {verify_threshold:g} lies below that of going online, and to "
-                f"verify is to go online: every alert from {_from(stands.verify)} on verifies"
-            )
+    if verify_threshold is not None and verify_threshold < (stands.verify or 0):
+        note(
+            f"--verify-threshold {verify_threshold:g} lies below that of going online, and to "
+            f"verify is to go online: every alert from {_from(stands.verify)} on verifies"
+        )
     emit(result, as_json, _text(result))
 
 

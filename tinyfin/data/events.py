@@ -65,7 +65,7 @@ def notices_of(tx: Transactions, notices: Notices) -> LabelNotes:
     """What notices say of transactions. Raises ConfigError if ``notices`` is none of the three."""
     if notices not in get_args(Notices):
         raise ConfigError(f"notices = {notices!r}; use one of {', '.join(get_args(Notices))}")
-    notes = tx.label_notes()
+    notes = tx.label_notes(doubtful=True)
     if notices == "both":
         return notes
     return notes.part((notes.label == 1) & (notices == "fraud_only"))

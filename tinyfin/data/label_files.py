@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tinyfin.config import Column, Config
-from tinyfin.config.labels import LabelFile
+from tinyfin.config.labels import DAY, LabelFile
 from tinyfin.data.cards import CardGuard
 from tinyfin.data.cells import inexact_ids, mapped, texts
 from tinyfin.data.parse import Parsed, labels
@@ -28,6 +28,7 @@ from tinyfin.data.rows import (
     wanted_of,
 )
 from tinyfin.data.tables import read_table
+from tinyfin.data.times import parse_times
 from tinyfin.data.tokens import parse_ids
 from tinyfin.errors import DataError
 
@@ -52,11 +53,15 @@ class LabelRows:
     known_s: Ints
     """When the label became known; -1 where the row does not say."""
     keys: dict[str, Ints] = field(default_factory=dict)
-    """What has to be equal, by name; ``day`` is the local day."""
+    """What has to be equal, by name; ``day`` is the local day, where all rows say a date."""
     terminals: dict[str, int] = field(default_factory=dict)
     """The terminals' numbers among ``keys``."""
     t_s: Ints | None = None
-    """What has to be near."""
+    """What has to be near, or of the same day."""
+    days: Ints | None = None
+    """Local days, where rows say dates and others say moments, whose day depends on the place."""
+    moments: npt.NDArray[np.bool_] | None = None
+    """Which rows say moments."""
 
     def __len__(self) -> int:
         return len(self.says)
@@ -65,6 +70,17 @@ class LabelRows:
     def file(self) -> str:
         """Its path."""
         return self.spec.file
+
+    def near(self, rows: Ints, t_s: Ints, local_s: Ints) -> npt.NDArray[np.bool_]:
+        """Which of the rows fit the time of a transaction each, by UTC or by its day there."""
+        if self.t_s is None:
+            return np.ones(len(rows), np.bool_)
+        said_s = self.t_s[rows]
+        if self.days is None or self.moments is None:
+            return np.asarray(np.abs(t_s - said_s) <= (self.spec.tolerance or 0))
+        there = (said_s + local_s - t_s) // DAY_S
+        day = np.where(self.moments[rows], there, self.days[rows])
+        return np.asarray(day == local_s // DAY_S)
 
     def refuse(self, rows: Ints, rule: str, more: dict[int, str] | None = None) -> None:
         """These rows are not taken; ``more``: what else to say of a row."""
@@ -146,8 +162,18 @@ def _join_keys(
     if (source := source_of(part, columns, "time")) is not None:
         mono, local, there = times_of(part, columns, "time", source)
         lacking["time"] = ~there
-        if rows.spec.tolerance is not None and rows.spec.tolerance < 0:
+        if rows.spec.tolerance != DAY:
+            rows.t_s = mono
+        elif not (moments := _moments(source, columns["time"]) & there).any():
             rows.keys["day"] = local // DAY_S
         else:
-            rows.t_s = mono
+            rows.t_s, rows.days, rows.moments = mono, local // DAY_S, moments
     return lacking
+
+
+def _moments(source: pa.Array, how: Column) -> npt.NDArray[np.bool_]:
+    """Which times are moments of UTC, not dates or wall clocks of no zone."""
+    times = parse_times(source, how)
+    if how.zone is not None and np.any(times.local_s[times.present] % DAY_S):
+        return np.ones(len(times.wall), np.bool_)
+    return ~times.wall

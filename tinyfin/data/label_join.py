@@ -2,7 +2,10 @@
 """Labels from files joined to their transactions, which are looked at chunk by chunk.
 
 A row of a file is taken when it matches one transaction and nothing contradicts it. The others are
-counted and written out; the transactions that they might have meant are not taken for genuine.
+counted and written out; the transactions that they might have meant have no label in the end.
+
+What becomes known of a transaction changes nothing that was said of it before: where unlisted ones
+are genuine, one that is listed later was genuine until then.
 """
 
 from __future__ import annotations
@@ -64,6 +67,7 @@ class _Chunk(NamedTuple):
 
     row: Ints
     t_s: Ints
+    local_s: Ints
     keys: Mapping[str, tuple[Ints, Mask]]
     """Values, and where they are; terminals by their number among ``names``."""
     names: Sequence[str]
@@ -74,8 +78,8 @@ class _Chunk(NamedTuple):
 class _Matches:
     """How many transactions each row of a file matches, and the first of them."""
 
-    def __init__(self, rows: LabelRows) -> None:
-        self.rows = rows
+    def __init__(self, rows: LabelRows, delay_s: int) -> None:
+        self.rows, self._delay_s = rows, delay_s
         self._hash = _hashed(list(rows.keys.values()), len(rows))
         self._order = np.argsort(self._hash, kind="stable")
         self.count = np.zeros(len(rows), np.int64)
@@ -83,6 +87,8 @@ class _Matches:
             name: np.zeros(len(rows), np.int64) for name in ("row", "t", "label", "known")
         }
         self.doubtful: list[Ints] = []
+        """[3, k]: transactions without a label of their own that rows which match several may mean,
+        their times, and when that was known."""
 
     def add(self, chunk: _Chunk) -> None:
         """The next transactions."""
@@ -94,7 +100,10 @@ class _Matches:
             own = (chunk.row, chunk.t_s, chunk.label, chunk.known_s)
             for kept, column in zip(self.first.values(), own, strict=True):
                 kept[j[head]] = column[i[head]]
-            self.doubtful.append(np.unique(chunk.row[i[~head]]))
+            others = ~head & (chunk.label[i] < 0)
+            i, known = i[others], self.rows.known_s[j[others]]
+            known = np.where(known < 0, chunk.t_s[i] + self._delay_s, known)
+            self.doubtful.append(_earliest(np.stack([chunk.row[i], chunk.t_s[i], known])))
 
     def _pairs(self, chunk: _Chunk) -> Iterator[tuple[Ints, Ints]]:
         """Rows of the chunk and of the file that match, some at a time."""
@@ -121,10 +130,15 @@ class _Matches:
             same = self.rows.says[j]
             for name, values in columns.items():
                 same &= values[i] == self.rows.keys[name][j]
-            if self.rows.t_s is not None:
-                same &= np.abs(chunk.t_s[i] - self.rows.t_s[j]) <= (self.rows.spec.tolerance or 0)
+            same &= self.rows.near(j, chunk.t_s[i], chunk.local_s[i])
             if same.any():
                 yield i[same], j[same]
+
+
+def _earliest(known: Ints) -> Ints:
+    """Of each row the first of what is known: columns of ``known`` [row, time, moment]."""
+    known = known[:, np.lexsort((known[2], known[0]))]
+    return known[:, _steps(known[0])]
 
 
 def _hashed(columns: Sequence[Ints], n: int) -> npt.NDArray[np.uint64]:
@@ -141,6 +155,8 @@ class LabelJoin:
 
     def __init__(self, config: Config, files: Sequence[LabelRows]) -> None:
         self._config, self._files = config, files
+        self._delay_s = config.data.label_delay_s
+        self._genuine = config.labels.unlisted == "genuine"
         self.restart()
 
     @classmethod
@@ -159,8 +175,9 @@ class LabelJoin:
 
     def restart(self) -> None:
         """Forget the transactions."""
-        self._matches = [_Matches(rows) for rows in self._files]
+        self._matches = [_Matches(rows, self._delay_s) for rows in self._files]
         self._begin_s, self._end_s = NEVER_S, 0
+        self._late: list[Ints] = [np.zeros((4, 0), np.int64)]
 
     def add(self, arrays: Mapping[str, npt.NDArray[Any]], names: Sequence[str], fine: Mask) -> None:
         """The rows ``fine`` of a parsed chunk of transactions; ``names``: of its terminals."""
@@ -169,15 +186,20 @@ class LabelJoin:
             return
         self._begin_s = min(self._begin_s, int(t.min()))
         self._end_s = max(self._end_s, int(t.max()))
+        local = arrays["t_local_s"][fine].astype(np.int64)
         all_there = np.ones(len(t), np.bool_)
         keys = {
             "id": (arrays["id"][fine].astype(np.int64), all_there),
             "terminal": (arrays["terminal"][fine].astype(np.int64), all_there),
-            "day": (arrays["t_local_s"][fine].astype(np.int64) // DAY_S, all_there),
+            "day": (local // DAY_S, all_there),
             **_fields(self._config.schema, arrays, fine),
         }
         own = (arrays["label"][fine], arrays["label_time"][fine].astype(np.int64))
-        chunk = _Chunk(arrays["row"][fine], t, keys, names, *own)
+        chunk = _Chunk(arrays["row"][fine], t, local, keys, names, *own)
+        if self._genuine:
+            late = (chunk.label >= 0) & (chunk.known_s > t + self._delay_s)
+            columns = (chunk.row, chunk.t_s, chunk.label, chunk.known_s)
+            self._late.append(np.stack([x[late].astype(np.int64) for x in columns]))
         for matches in self._matches:
             matches.add(chunk)
 
@@ -185,10 +207,10 @@ class LabelJoin:
         """What the files say of the transactions, and a line on each file. Writes the file of the
         rows that were not taken."""
         settled = [self._settled(i, m) for i, m in enumerate(self._matches)]
-        rows = np.concatenate([s[0] for s in settled] or [np.zeros((5, 0), np.int64)], axis=1)
+        rows = np.concatenate([s[0] for s in settled] or [np.zeros((6, 0), np.int64)], axis=1)
         rows = np.concatenate([rows, self._own(rows)], axis=1)
-        rows = rows[:, np.lexsort((rows[3], rows[1], rows[0]))]
-        row, known, label, file, place = rows
+        rows = rows[:, np.lexsort((rows[4], rows[2], rows[0]))]
+        row, _, known, label, file, place = rows
         group = np.cumsum(_steps(row, known)) - 1
         kinds = [np.bincount(group, label == kind) > 0 for kind in (0, 1)]
         both = (kinds[0] & kinds[1])[group] if len(group) else np.zeros(0, np.bool_)
@@ -197,11 +219,13 @@ class LabelJoin:
             rule = "contradicts what is said of the same transaction and was known at that moment"
             matches.rows.refuse(lost, rule)
         gone = np.setdiff1d(row[both], row[~both])
-        row, known, label, file, place = rows[:, ~both]
-        again = ~_steps(row, label)
-        repeated = [int(np.count_nonzero(again & (file == i))) for i in range(len(self._files))]
-        row, known, label = (x[~again] for x in (row, known, label))
+        doubts = np.concatenate([rows[:3, both], *(s[1] for s in settled)], axis=1)
+        rows = rows[:, ~both]
+        again = ~_steps(rows[0], rows[3])
+        repeated = [int(np.count_nonzero(again & (rows[4] == i))) for i in range(len(self._files))]
+        row, known, label, decided = self._as_heard(rows[:, ~again], doubts)
         last = np.r_[row[1:] != row[:-1], True] if len(row) else np.zeros(0, np.bool_)
+        last &= decided
         most = int(np.bincount(np.unique(row, return_inverse=True)[1]).max(initial=0))
         if most > _MOST_SAYINGS:
             raise DataError(
@@ -212,7 +236,6 @@ class LabelJoin:
         revised = Revised(row[~last], label[~last].astype(np.int8), clock[~last])
         final = np.r_[row[last], gone]
         order = np.argsort(final)
-        doubtful = [np.zeros(0, np.int64), gone, *(s[1] for s in settled)]
         facts = tuple(
             self._facts(i, len(contradictory[i]), repeated[i], settled[i][2])
             for i in range(len(self._files))
@@ -223,19 +246,36 @@ class LabelJoin:
             np.r_[label[last], np.full(len(gone), -1)].astype(np.int8)[order],
             np.r_[clock[last], np.zeros(len(gone), np.uint32)][order],
             revised if len(revised.row) else None,
-            np.unique(np.concatenate(doubtful)),
-            self._config.labels.unlisted == "genuine",
+            np.unique(np.r_[gone, doubts[0]]),
+            self._genuine,
             facts,
         )
         return found, [_line(one, self._config.labels.not_taken) for one in facts]
 
+    def _as_heard(self, said: Ints, doubts: Ints) -> tuple[Ints, Ints, Ints, Mask]:
+        """Row, moment and label of all that terminals hear, and whether the row has a label in the
+        end: ``said``, and that a row was genuine ``label_delay`` after it, where that is so of what
+        is unlisted and neither ``said`` nor ``doubts`` [row, time, moment] was known by then."""
+        row, _, known, label = said[:4]
+        first = _earliest(np.concatenate([said[:3], doubts], axis=1))
+        due = first[1] + self._delay_s
+        waited = self._genuine & (first[2] > due)
+        listed, due = first[0, waited], due[waited]
+        decided = np.r_[np.ones(len(row), np.bool_), np.isin(listed, row)]
+        row, known = np.r_[row, listed], np.r_[known, due]
+        label = np.r_[label, np.zeros(len(listed), np.int64)]
+        order = np.lexsort((known, row))
+        order = order[_steps(row[order], label[order])]
+        return row[order], known[order], label[order], decided[order]
+
     def _settled(self, number: int, matches: _Matches) -> tuple[Ints, Ints, dict[str, int]]:
-        """What a file says (row, when known, label, number of the file, place in it), the
-        transactions that its other rows may mean, and how many of these there are by kind."""
+        """What a file says (row, time, when known, label, number of the file, place in it), the
+        transactions that its other rows may mean (row, time, when known), and how many of these
+        there are by kind."""
         rows, first, count = matches.rows, matches.first, matches.count
         known = rows.known_s.copy()
         open_ = known < 0
-        known[open_] = first["t"][open_] + self._config.data.label_delay_s
+        known[open_] = first["t"][open_] + self._delay_s
         lost = np.flatnonzero(rows.says & (count == 0))
         outside = self._outside(rows)[lost]
         rows.says[lost[outside]] = False
@@ -247,41 +287,41 @@ class LabelJoin:
         more = {int(j): f", which was at {format_time(first['t'][j])}" for j in early}
         rows.refuse(early, "was known before its transaction", more)
         left = np.flatnonzero(rows.says)
-        said = np.stack(
-            [first["row"][left], known[left], rows.label[left], np.full(len(left), number), left]
-        ).astype(np.int64)
-        doubtful = np.concatenate(
-            [first["row"][several], first["row"][early], *matches.doubtful, np.zeros(0, np.int64)]
-        )
+        when = np.stack([first["row"], first["t"], known])
+        said = np.stack([*when[:, left], rows.label[left], np.full(len(left), number), left])
+        doubted = np.r_[several, early]
+        doubted = doubted[first["label"][doubted] < 0]
+        doubtful = np.concatenate([when[:, doubted], *matches.doubtful], axis=1)
         counts = {
             "outside": int(outside.sum()),
             "unmatched": len(lost) - int(outside.sum()),
             "ambiguous": len(several),
             "early": len(early),
         }
-        return said, doubtful, counts
+        return said.astype(np.int64), doubtful, counts
 
     def _outside(self, rows: LabelRows) -> Mask:
         """Rows about transactions that are earlier or later than all that were looked at."""
         begin, end = self._begin_s, self._end_s
         out = (rows.known_s >= 0) & (rows.known_s < begin)
-        if "day" in rows.keys:
-            day = rows.keys["day"]
+        day = rows.keys.get("day", rows.days)
+        if day is not None:
             out |= (day < begin // DAY_S - 1) | (day > end // DAY_S + 1)
-        if rows.t_s is not None:
+        elif rows.t_s is not None:
             near = rows.spec.tolerance or 0
             out |= (rows.t_s < begin - near) | (rows.t_s > end + near)
         return out
 
     def _own(self, said: Ints) -> Ints:
-        """What the transactions' own column says of those that ``said`` is about."""
-        own = [np.zeros((3, 0), np.int64)]
-        own += [np.stack([m.first[x] for x in ("row", "known", "label")]) for m in self._matches]
-        every = np.concatenate(own, axis=1)
+        """What the transactions' own column says of those that ``said`` is about, and of those that
+        count as genuine until it does."""
+        own = [np.stack([*m.first.values()])[:, m.count > 0] for m in self._matches]
+        every = np.concatenate([*self._late, *own], axis=1)
         row, at = np.unique(every[0], return_index=True)
-        kept = at[np.isin(row, said[0]) & (every[2, at] >= 0)]
-        none = np.full(len(kept), -1)
-        return np.stack([*every[:, kept], none, none])
+        about = np.isin(row, said[0]) | (at < sum(x.shape[1] for x in self._late))
+        row, t, label, known = every[:, at[about & (every[2, at] >= 0)]]
+        none = np.full(len(row), -1)
+        return np.stack([row, t, known, label, none, none])
 
     def _facts(
         self, number: int, contradictory: int, repeated: int, counts: Mapping[str, int]

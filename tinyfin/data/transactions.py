@@ -77,7 +77,8 @@ def format_time(t_s: int) -> str:
 @dataclass(frozen=True)
 class Revised:
     """Labels that were known until a later one took their place, k of them in order of ``row`` and
-    ``known_s``. The labels of a row alternate, the one that it has in the end included."""
+    ``known_s``. The labels of a row alternate, the one that it has in the end included. A row
+    without one was taken for genuine until what was said of it made it doubtful."""
 
     row: npt.NDArray[np.int64]
     """Input row, as ``Transactions.row`` has it."""
@@ -195,8 +196,9 @@ class Transactions:
         picked: dict[str, Any] = {name: array[rows] for name, array in self._arrays().items()}
         return Transactions(**self._shared(), **picked)
 
-    def label_notes(self) -> LabelNotes:
-        """The labels of the rows, then those that they replaced."""
+    def label_notes(self, *, doubtful: bool = False) -> LabelNotes:
+        """The labels of the rows, then those that they replaced; ``doubtful``: also those of rows
+        that have no label in the end, which a terminal hears all the same."""
         final = np.flatnonzero(self.label >= 0)
         final_notes = LabelNotes(
             final, self.label[final], self.label_known_s[final], np.zeros(len(final), np.uint8)
@@ -207,13 +209,13 @@ class Transactions:
         row = self.revised.row
         at = np.minimum(np.searchsorted(self.row[order], row), max(len(order) - 1, 0))
         here = np.flatnonzero(self.row[order][at] == row) if len(order) else np.zeros(0, np.int64)
-        own = row[here]
-        before = LabelNotes(
-            order[at[here]],
-            self.revised.label[here],
-            self.revised.known_s[here],
-            (np.searchsorted(own, own, "right") - np.arange(len(own))).astype(np.uint8),
-        )
+        if not doubtful:
+            here = here[self.label[order[at[here]]] >= 0]
+        own, mine, said = row[here], order[at[here]], self.revised.label[here]
+        later = np.searchsorted(own, own, "right") - np.arange(len(own))
+        # an odd number says that the label is not the one in the end: no label stands for genuine
+        later += (later % 2 == 1) != ((self.label[mine] == 1) != (said == 1))
+        before = LabelNotes(mine, said, self.revised.known_s[here], later.astype(np.uint8))
         both = {
             f.name: [getattr(x, f.name) for x in (final_notes, before)] for f in fields(LabelNotes)
         }
@@ -222,17 +224,18 @@ class Transactions:
     def labels_at(
         self, moment_s: int
     ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.uint32], Revised | None]:
-        """Labels as they were known at a moment, -1 where none was; since when, 0 where none was;
-        and those that were replaced by then."""
+        """Labels as they were known at a moment, -1 where none was, or none is in the end; since
+        when, 0 where there is none; and those that were replaced by then."""
         late = self.label_known_s.astype(np.int64) > moment_s
         label = np.where(late, -1, self.label).astype(np.int8)
         known_s = np.where(late, 0, self.label_known_s).astype(np.uint32)
         if self.revised is None:
             return label, known_s, None
-        notes = self.label_notes()
+        notes = self.label_notes(doubtful=True)
         notes = notes.part(notes.known_s.astype(np.int64) <= moment_s)
         notes = notes.part(np.lexsort((-notes.later.astype(np.int64), notes.index)))
         last = np.append(notes.index[1:] != notes.index[:-1], True)[: len(notes.index)]
+        last &= self.label[notes.index] >= 0
         newest, earlier = notes.part(last), notes.part(~last)
         label[newest.index], known_s[newest.index] = newest.label, newest.known_s
         row = self.row[earlier.index]
@@ -293,7 +296,7 @@ class Transactions:
             digest.update(f"{name} {kind} {array.shape}\n".encode())
             for start in range(0, len(array), _HASHED_ROWS):
                 digest.update(np.ascontiguousarray(array[start : start + _HASHED_ROWS]).data)
-        notes = self.label_notes() if self.revised is not None else None
+        notes = self.label_notes(doubtful=True) if self.revised is not None else None
         if notes is not None and notes.later.any():
             before = notes.part(notes.later > 0)
             for column in (self.row[before.index], before.label, before.known_s):

@@ -13,7 +13,9 @@ import random
 import re
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -21,6 +23,7 @@ import pytest
 import xgboost
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -173,4 +176,59 @@ def test_a_file_that_unpacks_to_more_than_a_terminal_holds_is_refused(
     assert path.stat().st_size < 10_000
     monkeypatch.setattr(sklearn_file, "_MAX_BYTES", 1 << 19)
     with pytest.raises(ModelError, match="unpacks to 1048578 bytes, of 524288 at most"):
+        read_file(path)
+
+
+def renamed(estimator: object, change: Callable[[dict[str, Any]], None]) -> bytes:
+    """A file of skops whose schema is changed."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(dumps(estimator))) as archive:
+        schema = json.loads(archive.read("schema.json"))
+        change(schema["content"]["content"])
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+            for name in archive.namelist():
+                own = json.dumps(schema) if name == "schema.json" else archive.read(name)
+                made.writestr(name, own)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("times", [1, 40])
+def test_an_array_that_a_file_names_many_times_is_counted_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    _, scaled, y = data()
+    estimator = LogisticRegression().fit(scaled, y)
+    estimator.extra = [np.zeros(1 << 17)]  # 1 MB
+
+    def again(of: dict[str, Any]) -> None:
+        one = of["extra"]["content"][0]
+        of["extra"]["content"] = [{**one, "__id__": 10**15 + i} for i in range(times)]
+
+    path = tmp_path / "own.skops"
+    path.write_bytes(renamed(estimator, again))
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(sklearn_file, "_MAX_BYTES", 1 << 22)
+    if times == 1:
+        read_file(path)  # the control
+        return
+    monkeypatch.setattr("skops.io.get_untrusted_types", lambda **_: pytest.fail("was unpacked"))
+    with pytest.raises(ModelError, match=r"unpacks to 419\d{5} bytes, of 4194304 at most"):
+        read_file(path)
+
+
+def test_what_unpacks_in_another_way_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A matrix of scipy is compressed once more; a schema takes far more memory than it is long."""
+    _, scaled, y = data()
+    path = tmp_path / "own.skops"
+    path.write_bytes(dumps(LogisticRegression().fit(scaled, y).sparsify()))
+    with pytest.raises(ModelError, match=r"holds a sparse matrix; call densify\(\) first"):
+        read_file(path)
+    estimator = LogisticRegression().fit(scaled, y)
+    estimator.extra = [0] * 1000
+    path.write_bytes(dumps(estimator))
+    read_file(path)
+    monkeypatch.setattr(sklearn_file, "_MAX_SCHEMA_BYTES", 100_000)
+    with pytest.raises(ModelError, match=r"unpacks to \d{6} bytes, of 100000 at most"):
         read_file(path)

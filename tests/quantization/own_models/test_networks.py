@@ -30,6 +30,7 @@ from tests.quantization.own_models.rows import data, every_code
 from tests.support.cli import tinyfin
 from tinyfin.errors import ModelError
 from tinyfin.optional_packages import install_command
+from tinyfin.quantization.own_models import layers as layers_module
 from tinyfin.quantization.own_models.layers import Layers
 from tinyfin.quantization.own_models.onnx_file import read_onnx
 from tinyfin.quantization.own_network import adopt, read_file
@@ -248,6 +249,42 @@ def test_files_that_mean_harm_are_refused() -> None:
     branch = Graph()
     branch.node("Relu", ["x"], "y", inner=graphs.plain(WIDTH).graph)
     refused(branch.model(WIDTH, SCORE), "holds a graph; export the network without control flow")
+
+
+def test_what_keras_would_not_build_is_refused_by_its_node() -> None:
+    for kind, of, said in (
+        ("LeakyRelu", {"alpha": -0.1}, "its slope below 0 is -0.1; use a slope of 0 or more"),
+        ("LeakyRelu", {"alpha": float("inf")}, "its alpha is inf"),
+    ):
+        g = Graph()
+        g.node(kind, ["x"], "y", **of)
+        refused(g.model(WIDTH, SCORE), f"node '/y', {kind}: {said}")
+    g = Graph()
+    g.node("MatMul", ["x", g.constant("w", np.full((WIDTH, 1), 1e300), "f8")], "y")
+    refused(g.model(WIDTH, SCORE), "node '/y', MatMul: its constants, .* infinity in float32")
+    layers = Layers(WIDTH)
+    with pytest.raises(ModelError, match="infinity in float32"):
+        layers.activate(layers.input, "leaky_relu", 1e39)
+
+
+def test_as_many_layers_as_are_taken_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    def row(n: int, kind: str, *more: str) -> ModelProto:
+        g = Graph()
+        g.constant("w", np.eye(WIDTH))
+        for k in range(n):
+            g.node(kind, [f"{k - 1}" if k else "x", *more], f"{k}")
+        g.node("Identity", [f"{n - 1}"], "y")
+        return g.model(WIDTH, SCORE)
+
+    most = layers_module._MAX_NODES
+    x = rows()[:2]
+    layers = read_onnx(row(most - 1, "Relu").SerializeToString(), "own")
+    np.testing.assert_array_equal(outputs(layers, x), np.maximum(x, 0))
+    refused(row(most, "Relu"), f"node '/{most - 1}', Relu: more than {most} layers")
+    # one constant of the file, a copy of it in each layer
+    monkeypatch.setattr(layers_module, "_MAX_NUMBERS", 7 * WIDTH * WIDTH)
+    read_onnx(row(7, "MatMul", "w").SerializeToString(), "own")
+    refused(row(8, "MatMul", "w"), f"node '/7', MatMul: more than {7 * WIDTH * WIDTH} weights")
 
 
 def test_other_signatures_are_refused() -> None:

@@ -45,6 +45,7 @@ from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.readout import Readout
 from tinyfin.quantization.own_models.ensemble import Ensemble, Tree, fitted
 from tinyfin.quantization.own_models.meaning import Meaning
+from tinyfin.quantization.own_models.xgboost_file import _LOGISTIC, _PLAIN
 from tinyfin.quantization.own_network import read_file
 from tinyfin.training.families import FittedIntegers, codes_to_float
 from tinyfin.twin import NetworkTwin
@@ -127,6 +128,26 @@ def test_xgboosts_own_margins(booster: str, suffix: str, tmp_path: Path) -> None
     every = every_code()
     rows = xgboost.DMatrix(codes_to_float(every)[:, order], feature_names=named)
     check(taken(tmp_path / f"own.{suffix}"), every, own.predict(rows, output_margin=True))
+
+
+@pytest.mark.parametrize("objective", [*_LOGISTIC, *_PLAIN])
+def test_xgboosts_own_margins_of_every_objective(objective: str, tmp_path: Path) -> None:
+    """With the base score that XGBoost estimates, and with a given one."""
+    _, scaled, y = data()
+    every = every_code()[::5]
+    for given_ in ({}, {"base_score": 0.3}):
+        rows = xgboost.DMatrix(scaled, y)
+        if objective.startswith("rank:"):
+            rows.set_group([50] * (len(y) // 50))
+        own = xgboost.train(
+            {"objective": objective, "max_depth": 3, "nthread": 1, **given_}, rows, 4
+        )
+        seen = xgboost.DMatrix(codes_to_float(every))
+        expected = own.predict(seen, output_margin=True)
+        for suffix in ("json", "ubj"):
+            own.save_model(tmp_path / f"own.{suffix}")
+            score = taken(tmp_path / f"own.{suffix}").score(every)
+            np.testing.assert_allclose(score, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("boosting", ["gbdt", "dart", "rf"])
@@ -285,6 +306,9 @@ def test_what_no_terminal_runs_is_refused(tmp_path: Path) -> None:
     boosted("3 classes and 1 targets", objective="multi:softprob", num_class=3)
     boosted(
         "objective count:poisson with base_score .*; known are binary:l", objective="count:poisson"
+    )
+    boosted(
+        "binary:logitraw, whose base_score is .*; train it with bin", objective="binary:logitraw"
     )
     boosted(
         "trained on features that the run does not have: e, f; train it on the run's: a, b, c, d",

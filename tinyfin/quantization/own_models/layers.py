@@ -21,7 +21,12 @@ __all__ = ["MAX_WIDTH", "Activation", "Layers"]
 
 MAX_WIDTH = 65500
 """Of a vector: that of a plan."""
-_MAX_NODES = 4096
+_MAX_NODES = 512
+"""Keras takes seconds to build more, and gives up at about 1000 in a row."""
+_MAX_NUMBERS = 1 << 24
+"""Of all weights and factors: a file can use one constant many times."""
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 Floats = npt.NDArray[np.float64]
 Activation = Literal["relu", "relu6", "leaky_relu", "tanh", "sigmoid", "softmax"]
@@ -73,6 +78,7 @@ class Layers:
         """``width`` inputs, each to be multiplied by ``factor`` first."""
         self._nodes: list[_Node | None] = [None]
         self._widths: list[int] = []
+        self._numbers = 0
         self._note_width(width)
         self.input = 0
         """Value of the inputs, multiplied."""
@@ -119,7 +125,9 @@ class Layers:
         return self._add(_Scale((x,), factor, offset), width)
 
     def activate(self, x: int, name: Activation, slope: float = 0.0) -> int:
-        """An activation of each element; softmax is over all of them."""
+        """An activation of each element; softmax is over all of them. ``slope`` is 0 or more."""
+        if _finite(np.array(slope)) < 0.0:
+            raise ModelError(f"its slope below 0 is {slope:g}; use a slope of 0 or more")
         return self._add(_Activate((x,), name, slope), self.width(x))
 
     def clip(self, x: int, low: float, high: float) -> int:
@@ -194,7 +202,13 @@ class Layers:
         self._note_width(width)
         self._nodes.append(node)
         if len(self._nodes) > _MAX_NODES:
-            raise ModelError(f"more than {_MAX_NODES} layers")
+            raise ModelError(f"more than {_MAX_NODES} layers; no terminal holds them")
+        if isinstance(node, _Dense):
+            self._numbers += node.weights.size
+        elif isinstance(node, _Scale):
+            self._numbers += 2 * width
+        if self._numbers > _MAX_NUMBERS:
+            raise ModelError(f"more than {_MAX_NUMBERS} weights; no terminal holds them")
         return len(self._nodes) - 1
 
     def _note_width(self, width: int) -> None:
@@ -204,8 +218,8 @@ class Layers:
 
 
 def _finite(values: Floats) -> Floats:
-    if not np.isfinite(values).all():
-        raise ModelError("its constants, or what they give together, hold NaN or infinity")
+    if not np.all(np.abs(values) <= _LARGEST):
+        raise ModelError("its constants, or what they make, hold NaN or infinity in float32")
     return values
 
 

@@ -217,8 +217,7 @@ def _dropout(work: Work, given: _Inputs, of: _Attributes) -> Given:
 def _cast(work: Work, given: _Inputs, of: _Attributes) -> Given:
     if of.get("to") not in _FLOATS:
         raise ModelError(f"makes type {of.get('to')} of its input; only floats are computed with")
-    x = _same(work, given, of)
-    return Constant(x.floats) if isinstance(x, Constant) else x
+    return _same(work, given, of)
 
 
 def _constant_node(work: Work, given: _Inputs, of: _Attributes) -> Given:

@@ -9,6 +9,7 @@ the scalers': what the others compute is done here, from arrays that were checke
 from __future__ import annotations
 
 import io
+import json
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -26,7 +27,9 @@ from tinyfin.training.families.forest import average_path
 __all__ = ["read_skops"]
 
 _MAX_BYTES = 1 << 28
-"""Of a file's contents, unpacked."""
+"""Of a file's contents, unpacked, each as often as the file names it."""
+_MAX_SCHEMA_BYTES = 1 << 26
+"""Of what names them: a tree takes about 30 kB."""
 _TRUSTED = (
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
@@ -39,6 +42,7 @@ _ACTIVATIONS: dict[str, Activation | None] = {
     "tanh": "tanh",
     "relu": "relu",
 }
+_SCHEMA = "schema.json"
 _SCALERS = ("StandardScaler", "MinMaxScaler")
 
 Estimator = Any
@@ -68,12 +72,7 @@ def _loaded(data: bytes, where: str, note: Callable[[str], None]) -> Estimator:
     from skops import io as skops_io
 
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > _MAX_BYTES:
-            raise ModelError(
-                f"{where}: unpacks to {size} bytes, of {_MAX_BYTES} at most; use fewer trees"
-            )
+        _check_size(data, where)
         strange = sorted(set(skops_io.get_untrusted_types(data=data)) - {*_TRUSTED})
         if strange:
             raise ModelError(
@@ -97,6 +96,33 @@ def _loaded(data: bytes, where: str, note: Callable[[str], None]) -> Estimator:
             note(f"{where}: {str(one.message).splitlines()[0]}")
             break
     return found
+
+
+def _check_size(data: bytes, where: str) -> None:
+    """Refuse what would take too much memory; raises ModelError, and others for what is no file of
+    skops. An array is read anew for each object that names it."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        sizes = {member.filename: member.file_size for member in archive.infolist()}
+        size = sum(member.file_size for member in archive.infolist())
+        schema_bytes = sizes.get(_SCHEMA, 0)
+        if size <= _MAX_BYTES and schema_bytes <= _MAX_SCHEMA_BYTES:
+            todo = [json.loads(archive.read(_SCHEMA))]
+            size = schema_bytes
+            while todo:
+                node = todo.pop()
+                if isinstance(node, dict):
+                    if node.get("__loader__") == "SparseMatrixNode":
+                        raise ModelError(f"{where}: holds a sparse matrix; call densify() first")
+                    name = node.get("file")
+                    size += sizes.get(name, 0) if isinstance(name, str) else 0
+                    todo += node.values()
+                elif isinstance(node, list):
+                    todo += node
+    for found, most in ((size, _MAX_BYTES), (schema_bytes, _MAX_SCHEMA_BYTES)):
+        if found > most:
+            raise ModelError(
+                f"{where}: unpacks to {found} bytes, of {most} at most; use fewer trees"
+            )
 
 
 def _read(estimator: Estimator, where: str, factor: float) -> Layers | Ensemble:

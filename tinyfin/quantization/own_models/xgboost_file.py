@@ -20,7 +20,7 @@ from tinyfin.quantization.own_models.ubjson import decode_ubjson
 
 __all__ = ["read_xgboost"]
 
-_LOGISTIC = ("binary:logistic", "binary:logitraw", "reg:logistic")
+_LOGISTIC = ("binary:logistic", "reg:logistic")
 _PLAIN = (
     "rank:map",
     "rank:ndcg",
@@ -148,6 +148,12 @@ def _inputs(param: _ModelParam, where: str) -> int:
 def _base(learner: _Learner, where: str) -> float:
     """What is added to the leaves: the base score as a margin."""
     text, objective = learner.learner_model_param.base_score, learner.objective.name
+    if objective == "binary:logitraw":
+        raise ModelError(
+            f"{where}: objective {objective}, whose base_score is a probability to some versions "
+            "of XGBoost and a margin to others; train it with binary:logistic: the margins are the "
+            "same"
+        )
     try:
         score = float(text.strip("[]"))
     except ValueError:
