@@ -145,8 +145,7 @@ static int erase_state(void)
     return save(tfin_reset(&own->engine));
 }
 
-/* ------------------------------------------------------------------- what is kept for an auditor
- */
+/* ------------------------------------------------------------------ what is kept for an auditor */
 
 #ifdef TFIN_PORT_FLASH
 /* Whoever scores: this clock does not leap, and a frame that was refused or a release without
@@ -292,8 +291,7 @@ static void audit_state(enum tfin_audit_state what)
 }
 #endif
 
-/* ------------------------------------------------------------------------- changes by a stranger
- */
+/* -------------------------------------------------------------------------- what a host changes */
 
 int tfin_terminal_set_clock(uint32_t t_mono_s)
 {
@@ -321,8 +319,7 @@ int tfin_terminal_imported(uint32_t from, uint32_t to, int rc)
     return rc;
 }
 
-/* ------------------------------------------------------------------------------- start and steps
- */
+/* ------------------------------------------------------------------------------ start and steps */
 
 static void trust_keys(tfin_trust *trust)
 {

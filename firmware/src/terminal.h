@@ -78,7 +78,8 @@ extern uint8_t tfin_scratch[TFIN_WIRE_FRAME_BYTES];
  * Gives open_error. */
 int tfin_terminal_open(uint32_t record_bytes);
 
-/* As the engine's calls of these names, and kept. */
+/* As tfin_score, tfin_apply_outcome, tfin_apply_notice, tfin_rebase_time and tfin_reset; and the
+ * state log and the audit log, where there are such, keep it. */
 int tfin_terminal_score(const tfin_event *event, tfin_verdict *verdict);
 int tfin_terminal_outcome(const tfin_outcome *outcome);
 int tfin_terminal_notice(const tfin_notice *notice);

@@ -13,7 +13,7 @@ from typing import Any
 import iso8583
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import captures
@@ -27,10 +27,9 @@ from tinyfin.data.tokens import token_of
 from tinyfin.errors import ConfigError, DataError, InputError
 
 BASE = {"3": "000000", "4": "000000001999", "7": "0314153000", "11": "000007", "41": "T0000001"}
-
-
 OTHER = captures.luhn("555555555555444")
 PART = "000000000500".ljust(42, "0")
+"""DE95 of a reversal that leaves 5.00."""
 
 
 def message(mti: str = "0200", dialect: str = "ascii", **changed: str | None) -> bytes:
@@ -87,11 +86,7 @@ def later(seconds: int, **changed: str | None) -> dict[str, str | None]:
             {"reversals of what was not approved": 1},
         ),
         (
-            [
-                message(),
-                message("0210", de39="00"),
-                message("0420", de95="000000000500".ljust(42, "0")),
-            ],
+            [message(), message("0210", de39="00"), message("0420", de95=PART)],
             [("approved", 0)],
             {"reversals of a part of the amount": 1},
         ),
@@ -361,20 +356,21 @@ def test_a_capture_that_is_cut_or_is_none(desk: Desk) -> None:
         convert([path], desk.out, token_key=captures.KEY, dialect=spec)
     with pytest.raises(InputError, match=r"end the name in \.parquet"):
         convert([path], desk.folder / "out.csv", token_key=captures.KEY, dialect=spec)
+    with pytest.raises(DataError, match="gone: there is no such file"):
+        convert([desk.folder / "gone"], desk.out, token_key=captures.KEY, dialect=spec)
 
 
 @given(noise=st.binary(max_size=300), dialect=st.sampled_from(DIALECTS), as_tlv=st.booleans())
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None)
 def test_no_bytes_give_anything_but_an_error(
-    tmp_path: Path, noise: bytes, dialect: str, as_tlv: bool
+    tmp_path_factory: pytest.TempPathFactory, noise: bytes, dialect: str, as_tlv: bool
 ) -> None:
-    path = tmp_path / "noise.cap"
+    path = tmp_path_factory.mktemp("noise") / "noise.cap"
     path.write_bytes(captures.framed([noise, message(dialect=dialect), noise[::-1]]))
     spec = None if as_tlv else load_dialect(dialect)
     with contextlib.suppress(DataError):
-        convert([path], tmp_path / "o.parquet", token_key=captures.KEY, dialect=spec, year=2025)
+        out = path.with_name("o.parquet")
+        convert([path], out, token_key=captures.KEY, dialect=spec, year=2025)
 
 
 def test_without_a_year_the_error_says_how_to_give_one(desk: Desk) -> None:
@@ -409,7 +405,7 @@ def test_a_dialect_of_ones_own(desk: Desk) -> None:
         ('base = "bcd"\n[fields.48]\nmax_len = "3"', "max_len = '3'; known are"),
         ('base = "bcd"\n[fields.48]\nlen_type = 9', "len_type = 9; it is 0..4"),
         ('base = "bcd"\n[fields.48]\ndata_enc = "moon"', "data_enc = 'moon' is no encoding"),
-        ("base = ", "is no TOML"),
+        ("base = ", "is not TOML"),
     ],
 )
 def test_a_dialect_that_breaks_a_rule(tmp_path: Path, text: str, said: str) -> None:

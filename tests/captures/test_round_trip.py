@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import captures
@@ -56,14 +56,15 @@ def test_converted_transactions_are_those_that_were_captured(dialect: str, tmp_p
     assert features.equals(pq.read_table(tmp_path / "said-f.parquet"))
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, deadline=None)
 @given(
     rows=st.lists(st.sampled_from(captures.rows(2)), min_size=1, max_size=40, unique_by=id),
     dialect=st.sampled_from(DIALECTS),
 )
-def test_any_part_of_the_traffic(rows: list[dict[str, Any]], dialect: str, tmp_path: Path) -> None:
+def test_any_part_of_the_traffic(
+    rows: list[dict[str, Any]], dialect: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("part")
     rows.sort(key=lambda row: row["id"])
     path = tmp_path / "part.cap"
     path.write_bytes(SPLIT[dialect](captures.capture(rows, dialect)))

@@ -6,19 +6,18 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import tinyfin
 from tests.support.process import call, need, needs_cortex_m
+from tests.support.sample import decided
 from tinyfin import paths
 from tinyfin.codegen.emit import emit
 from tinyfin.data.transactions import ADVICE
 from tinyfin.errors import InputError
 from tinyfin.formats import KERNEL_NAMES
-from tinyfin.pack.container import parse_pack, sign_again
 from tinyfin.schema import ENTRY_MODES, PAYMENT
 from tinyfin.targets import build as building
 from tinyfin.targets.emulate import Emulator
@@ -38,18 +37,10 @@ def pack_of(prefix: str) -> bytes:
     pack = (MODELS / PACKS[prefix] / "model.tfpack").read_bytes()
     if prefix != "payment":
         return pack
-    parsed = parse_pack(pack)
-    assert parsed.decision is not None
     scores = sorted(verdict.score_q32 for verdict in Watch(pack).payments())
     online, verify, decline = (scores[int(share * len(scores))] for share in (0.9, 0.94, 0.98))
-    decision = replace(
-        parsed.decision,
-        go_online_q32=online,
-        verify_q32=verify,
-        decline_q32=decline,
-        never_decline=False,
-    )
-    return sign_again(parsed, None, sections={**parsed.sections, "DECI": decision.encode()})
+    thresholds = {"go_online_q32": online, "verify_q32": verify, "decline_q32": decline}
+    return decided(pack, **thresholds, never_decline=False)
 
 
 def noise(x: int) -> int:

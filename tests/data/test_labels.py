@@ -38,6 +38,7 @@ from tinyfin.training.split import known_labels
 from tinyfin.twin import FeatureTwin
 
 DAY_S = 86_400
+ONE_FOLDER = [HealthCheck.function_scoped_fixture]  # each example writes all of its files
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 PROGRAM = compile_program(
     ["amt_log", "known_frauds_28d", "known_run", "card_known_frauds_28d"], PAYMENT, card_labels=4
@@ -110,6 +111,11 @@ def written(path: Path, columns: dict[str, list[Any]], delimiter: str, encoding:
         writer.writerows(zip(*columns.values(), strict=True))
 
 
+def table(file: Path, keys: str, **more: object) -> dict[str, Any]:
+    """A table of [labels], its ``keys`` written as NAME=VALUE."""
+    return {"file": str(file), **dict(key.split("=") for key in keys.split()), **more}
+
+
 def layouts(
     town: pa.Table, rows: np.ndarray, fraud: np.ndarray, known: np.ndarray, folder: Path
 ) -> dict[str, dict[str, Any]]:
@@ -119,48 +125,32 @@ def layouts(
     t = part["time"].cast(pa.int64()).to_numpy() - EPOCH_UNIX_S
     terminal, card = part["terminal"].to_pylist(), part["token"].to_pylist()
     spelled = [f"{x // 100}.{x % 100:02d}" for x in amount]
-    written(
-        folder / "ids.csv",
-        {"tx": part["id"].to_pylist(), "at": terminal, "bad": fraud.tolist(),
-         "on": text_time(known)},
-        ",",
-        "utf-8",
-    )  # fmt: skip
-    written(
-        folder / "seconds.csv",
-        {"TID": terminal, "CARD": card, "AMT": spelled, "T": text_time(t + 50),
-         "BAD": fraud.tolist(), "ON": text_time(known)},
-        "|",
-        "utf-16",
-    )  # fmt: skip
-    written(
-        folder / "codes.csv",
-        {"Händler": terminal, "Karte": card, "Betrag": [x.replace(".", ",") for x in spelled],
-         "Zeit": text_time(t), "Status": [("frei", "Betrug")[x] for x in fraud],
-         "Ab": text_time(known)},
-        ";",
-        "cp1252",
-    )  # fmt: skip
+    said = {"bad": fraud.tolist(), "on": text_time(known)}
+    ids = {"tx": part["id"].to_pylist(), "at": terminal, **said}
+    written(folder / "ids.csv", ids, ",", "utf-8")
+    seconds = {"TID": terminal, "CARD": card, "AMT": spelled, "T": text_time(t + 50), **said}
+    written(folder / "seconds.csv", seconds, "|", "utf-16")
+    codes = {"Händler": terminal, "Karte": card, "Zeit": text_time(t), "Ab": said["on"]}
+    codes["Betrag"] = [x.replace(".", ",") for x in spelled]
+    codes["Status"] = [("frei", "Betrug")[x] for x in fraud]
+    written(folder / "codes.csv", codes, ";", "cp1252")
     return {
-        "by_id": {
-            "file": str(folder / "ids.csv"), "id": "tx", "terminal": "at", "label": "bad",
-            "label_time": "on",
-        },
-        "by_time": {
-            "file": str(folder / "seconds.csv"), "terminal": "TID", "token": "CARD",
-            "amount": {"column": "AMT", "unit": "major"}, "time": "T", "tolerance": "50s",
-            "label": "BAD", "label_time": "ON",
-        },
-        "by_codes": {
-            "file": str(folder / "codes.csv"), "encoding": "cp1252", "terminal": "Händler",
-            "token": "Karte", "amount": {"column": "Betrag", "unit": "major", "decimal": ","},
-            "time": "Zeit", "tolerance": "0s",
-            "label": {"column": "Status", "values": {"Betrug": 1, "frei": 0}}, "label_time": "Ab",
-        },
-    }  # fmt: skip
+        "by_id": table(folder / "ids.csv", "id=tx terminal=at label=bad label_time=on"),
+        "by_time": table(
+            folder / "seconds.csv",
+            "terminal=TID token=CARD time=T tolerance=50s label=bad label_time=on",
+            amount={"column": "AMT", "unit": "major"},
+        ),
+        "by_codes": table(
+            folder / "codes.csv",
+            "encoding=cp1252 terminal=Händler token=Karte time=Zeit tolerance=0s label_time=Ab",
+            amount={"column": "Betrag", "unit": "major", "decimal": ","},
+            label={"column": "Status", "values": {"Betrug": 1, "frei": 0}},
+        ),
+    }
 
 
-@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=ONE_FOLDER)
 @given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([0.02, 0.3]))
 def test_files_and_columns_give_the_same_bytes(
     town: pa.Table, tmp_path: Path, seed: int, share: float
@@ -191,11 +181,9 @@ def test_files_and_columns_give_the_same_bytes(
     )
     features = compute_features(expected, from_table(with_columns), PROGRAM)
     assert np.ptp(features[:, 1:], axis=0).any(), "no label matters: the test proves nothing"
-    for name, table in layouts(town, rows, fraud, known, tmp_path).items():
-        config = from_table(
-            {**mapping(town), "labels": {"unlisted": "genuine", "x": table,
-                                         "not_taken": str(tmp_path / "not_taken.csv")}}
-        )  # fmt: skip
+    labels = {"unlisted": "genuine", "not_taken": str(tmp_path / "not_taken.csv")}
+    for name, spec in layouts(town, rows, fraud, known, tmp_path).items():
+        config = from_table({**mapping(town), "labels": {**labels, "x": spec}})
         joined = read(tmp_path / "bare.parquet", config)
         assert joined.fingerprint() == expected.fingerprint(), name
         assert np.array_equal(compute_features(joined, config, PROGRAM), features), name
@@ -236,11 +224,9 @@ def features_with(folder: Path, rows: list[str]) -> np.ndarray:
     data: dict[str, Any] = {name: name for name in ("id", "time", "terminal", "label")}
     amount = {"column": "amount", "unit": "major"}
     data |= {"token": "card", "amount": amount, "label_time": "on", "label_delay": "5d"}
-    table = {
-        "file": str(folder / "l.csv"), "token": "CARD", "amount": {**amount, "column": "AMT"},
-        "time": "DAY", "tolerance": "day", "label": "BAD", "label_time": "ON",
-    }  # fmt: skip
-    labels = {"unlisted": "genuine", "not_taken": str(folder / "left.csv"), "x": table}
+    keys = "token=CARD time=DAY tolerance=day label=BAD label_time=ON"
+    spec = table(folder / "l.csv", keys, amount={**amount, "column": "AMT"})
+    labels = {"unlisted": "genuine", "not_taken": str(folder / "left.csv"), "x": spec}
     config = from_table({"data": data, "labels": labels})
     return compute_features(read(folder / "tx.csv", config), config, LISTED)
 
@@ -257,7 +243,7 @@ def _changed_too_early(folder: Path, drawn: tuple[list[str], str, int]) -> bool:
     return not np.array_equal(some if known else some[:0], all_ if known else all_[:0])
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=ONE_FOLDER)
 @given(drawn=reports())
 def test_what_is_reported_later_changes_no_feature_before(
     tmp_path: Path, drawn: tuple[list[str], str, int]
@@ -311,11 +297,15 @@ def revised_town(seed: int = 3) -> Transactions:
     values = np.zeros((n, len(PAYMENT.fields)), np.int64)
     values[:, fields[0]] = rng.integers(1, 20, n)
     values[:, fields[1]] = rng.integers(1, 9999, n)
-    present = np.full(n, sum(1 << i for i in fields))
     tx = transactions(
-        t, values=values, present=present, label=label, label_known_s=known,
-        terminal=rng.integers(0, 2, n), terminals=("0", "1"),
-    )  # fmt: skip
+        t,
+        values=values,
+        present=np.full(n, sum(1 << i for i in fields)),
+        label=label,
+        label_known_s=known,
+        terminal=rng.integers(0, 2, n),
+        terminals=("0", "1"),
+    )
     said = Revised(row[order], first[order].astype(np.int8), when[order].astype(np.uint32))
     return replace(tx, revised=said)
 
@@ -406,7 +396,7 @@ def test_rules_and_taking_rows_follow_a_label_that_changes() -> None:
 
 
 def joined(
-    folder: Path, lines: str, table: dict[str, Any] | None = None, **more: object
+    folder: Path, lines: str, keys: str = "id=id", unlisted: str = "unknown", **more: object
 ) -> tuple[Transactions, list[str], list[dict[str, str]]]:
     """Five transactions, with one file of labels; what was said, and what was not taken."""
     (folder / "tx.csv").write_text(
@@ -415,13 +405,10 @@ def joined(
     )
     (folder / "l.csv").write_text(lines)
     left, said = folder / "left.csv", list[str]()
-    spec = {"file": str(folder / "l.csv"), "id": "id", "label": "bad", "label_time": "on"}
-    config = from_table(
-        {
-            "data": {"id": "id", "time": "time", "token": "card", "label": "label"},
-            "labels": {"x": spec if table is None else {**spec, **table}, "not_taken": str(left)},
-        }
-    )
+    spec = table(folder / "l.csv", f"label=bad label_time=on {keys}")
+    data = {"id": "id", "time": "time", "token": "card", "label": "label"}
+    labels = {"x": spec, "not_taken": str(left), "unlisted": unlisted}
+    config = from_table({"data": data, "labels": labels})
     tx = read(folder / "tx.csv", config, progress=said.append, **more)
     found = list(csv.DictReader(left.open(newline=""))) if left.exists() else []
     return tx, said, found
@@ -439,10 +426,11 @@ def test_what_cannot_be_taken_is_counted_and_written_out(tmp_path: Path) -> None
     )
     assert tx.label.tolist() == [1, -1, 0, -1, -1]
     line = said[-1]
-    for text in ("2 of 8 labels taken, 1 of them said before", "1 about other times",
-                 "1 without a label", "1 match no transaction", "2 contradict others",
-                 "1 are known before"):  # fmt: skip
+    assert "2 of 8 labels taken, 1 of them said before" in line
+    for text in ("1 about other times", "1 without a label", "1 match no transaction"):
         assert text in line
+    assert "2 contradict others" in line
+    assert "1 are known before" in line
     assert [row["row"] for row in left] == ["3", "4", "6", "8"]
 
 
@@ -456,16 +444,8 @@ def test_a_column_that_says_another_thing_is_followed_in_time(tmp_path: Path) ->
 
 
 def test_a_card_of_two_transactions_is_not_guessed(tmp_path: Path) -> None:
-    by_card = {"token": "id", "time": "day", "tolerance": "day"}
-    table = {**by_card, "id": "none"}
-    del table["id"]
-    lines = "id,day,bad,on\na,2024-05-01,1,2024-05-20\nb,2024-05-02,1,2024-05-20\n"
-    (tmp_path / "l.csv").write_text(lines)
-    config = {"file": str(tmp_path / "l.csv"), "label": "bad", "label_time": "on", **table}
-    joined(tmp_path, lines)
-    labels = {"x": config, "unlisted": "genuine", "not_taken": str(tmp_path / "left.csv")}
-    data = {"id": "id", "time": "time", "token": "card"}
-    tx = read(tmp_path / "tx.csv", from_table({"data": data, "labels": labels}))
+    lines = "card,day,bad,on\na,2024-05-01,1,2024-05-20\nb,2024-05-02,1,2024-05-20\n"
+    tx, _, _ = joined(tmp_path, lines, "token=card time=day tolerance=day", "genuine")
     assert tx.label.tolist() == [-1, -1, 1, 0, 0]
 
 
@@ -481,22 +461,21 @@ def test_the_day_of_a_moment_is_that_of_the_transactions_zone(tmp_path: Path, se
     lines = [f"{i},{x.astimezone(shop).isoformat()},T,{i % 5}" for i, x in enumerate(t)]
     (tmp_path / "tx.csv").write_text("\n".join(["id,time,terminal,card", *lines]))
     meant = [t[i] for i in rng.permutation(10)[:4]]
-    told = [x.astimezone(ZoneInfo("Asia/Tokyo")).isoformat() for x in meant]
+    offsets = [x.astimezone(ZoneInfo("Asia/Tokyo")).isoformat() for x in meant]
     named = [f"{x.astimezone(utc):%Y-%m-%d %H:%M:%S} UTC" for x in meant]
     dates = [f"{x.astimezone(shop):%Y-%m-%d}" for x in meant]
     walls = [f"{x.astimezone(ZoneInfo('America/Lima')):%Y-%m-%d %H:%M:%S}" for x in meant]
-    mixed = [(told, named, dates)[k % 3][k] for k in range(4)]
+    mixed = [(offsets, named, dates)[k % 3][k] for k in range(4)]
     time = {"column": "T", "zone": "America/Lima"}
     right = {t.index(x) for x in meant}
-    for texts_, how in ((told, "T"), (named, "T"), (dates, "T"), (mixed, "T"), (walls, time)):
+    for texts_, how in ((offsets, "T"), (named, "T"), (dates, "T"), (mixed, "T"), (walls, time)):
         rows = [f"T,{t.index(x) % 5},{text}" for x, text in zip(meant, texts_, strict=True)]
         (tmp_path / "l.csv").write_text("\n".join(["AT,CARD,T", *rows]))
-        table = {"file": str(tmp_path / "l.csv"), "terminal": "AT", "token": "CARD", "time": how,
-                 "tolerance": "day", "label": {"constant": 1}}  # fmt: skip
-        config = from_table(
-            {"data": {x: x for x in ("id", "time", "terminal")} | {"token": "card"},
-             "labels": {"x": table, "not_taken": str(tmp_path / "left.csv")}}
-        )  # fmt: skip
+        keys = "terminal=AT token=CARD tolerance=day"
+        spec = table(tmp_path / "l.csv", keys, time=how, label={"constant": 1})
+        data = {x: x for x in ("id", "time", "terminal")} | {"token": "card"}
+        labels = {"x": spec, "not_taken": str(tmp_path / "left.csv")}
+        config = from_table({"data": data, "labels": labels})
         tx = read(tmp_path / "tx.csv", config)
         days = [x.astimezone(shop).date() for x in t]
         keys = [(day, i % 5) for i, day in enumerate(days)]

@@ -176,6 +176,12 @@ def test_the_last_nanoseconds_that_a_time_can_have(tmp_path: Path) -> None:
     assert cells(tmp_path, [f"{last_s}000000000"]).t_mono_s.tolist() == [2**32 - 1]
 
 
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_a_float_above_all_times_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
+    with np.errstate(invalid="raise"), pytest.raises(DataError, match="1 bad row of 1"):
+        columns(tmp_path, pa.array([1e30], kind))
+
+
 def test_patterns_name_each_part_once() -> None:
     with pytest.raises(ConfigError, match="each part of a time once"):
         from_table({"data": {"time": {"column": "t", "pattern": "%d.%m.%Y %m"}}})

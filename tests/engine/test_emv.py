@@ -299,6 +299,7 @@ def test_any_data_elements(dialect: str, data: st.DataObject) -> None:
     [
         (0, b"02", "E_TRUNCATED", 0, 0),
         (0, b"02x0" + bytes(8), "E_DIGIT", 0, 0),
+        (0, b"1200" + bytes(8), "E_VALUE", 0, 0),
         (0, b"0200" + bytes(7), "E_TRUNCATED", 0, 4),
         (0, b"0200\x80" + bytes(7), "E_TRUNCATED", 0, 12),
         (0, b"0200\x80" + bytes(7) + b"\x80" + bytes(7), "E_BITMAP", 0, 20),

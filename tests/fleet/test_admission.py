@@ -14,7 +14,6 @@ from tests.support import fleet as bench
 from tests.support.cli import tinyfin, tinyfin_json
 from tinyfin.field.keys import terminal_keys
 from tinyfin.field.report import Report, Tag, encode
-from tinyfin.fleet import archives
 from tinyfin.fleet.admission import Admission, Refused, Why, kept_aside
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.secrets import ReportKeys
@@ -25,7 +24,7 @@ ID = bench.terminal(5)
 KEY = terminal_keys(bench.FLEET, ID).report
 SHORT = encode(Report(ID, 1, 1, bytes(8), 0, ((Tag.SLOTS, b"short"),)), KEY).data
 LARGE = encode(Report(ID, 1, 1, bytes(8), 0, ((Tag.COUNTERS, b"\xff" * 9 + b"\1"),)), KEY).data
-FORGED = GOOD[:-1] + bytes([GOOD[-1] ^ 1])
+FORGED = bench.forged(GOOD)
 WRONG = {Why.SIZE: GOOD + bytes(600), Why.FORMAT: b"TFRQ" + GOOD[4:], Why.MAC: FORGED}
 WRONG |= {Why.SECTION: SHORT}
 
@@ -33,10 +32,6 @@ WRONG |= {Why.SECTION: SHORT}
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return bench.new_lake(tmp_path / "lake")
-
-
-def tar(*members: bytes) -> bytes:
-    return archives.packed((f"{i}.tfreport", data) for i, data in enumerate(members))
 
 
 @pytest.mark.parametrize("why", WRONG)
@@ -94,31 +89,26 @@ def test_a_sender_of_rubbish_fills_no_disk(lake: Lake, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("wrap", [bytes, gzip.compress])
-def test_an_archive(lake: Lake, wrap: type[bytes]) -> None:
+def test_an_archive(lake: Lake, tmp_path: Path, wrap: type[bytes]) -> None:
     reports = bench.fleet(2, 3)
-    (lake.inbox / "a.tar").write_bytes(wrap(tar(*reports, FORGED, bytes(600), *reports)))
-    done = tinyfin_json(f"fleet ingest {lake.path} --report-keys {keys(lake)}")
+    (lake.inbox / "a.tar").write_bytes(wrap(bench.tar(*reports, FORGED, bytes(600), *reports)))
+    done = tinyfin_json(f"fleet ingest {lake.path} --report-keys {bench.key_file(tmp_path)}")
     assert (done["reports"], done["again"]) == (12, 6)
     assert done["refused"] == {"mac": 1, "size": 1}
     assert kept_aside(lake) == {"mac": 1, "size": 1}
     assert [p.name for p in (lake.path / "processed").iterdir()] == ["a.tar"]
 
 
-def keys(lake: Lake) -> Path:
-    path = lake.path.parent / "fleet.key"
-    path.write_text(f"fleet {bench.FLEET.hex()}\n")
-    path.chmod(0o600)
-    return path
-
-
 @pytest.mark.parametrize("wrap", [bytes, gzip.compress])
 @pytest.mark.parametrize("end", [7700, 7680, 7168])
-def test_an_archive_that_is_cut_off(lake: Lake, wrap: type[bytes], end: int) -> None:
+def test_an_archive_that_is_cut_off(
+    lake: Lake, tmp_path: Path, wrap: type[bytes], end: int
+) -> None:
     """What can be read of it counts; the file is kept. Also at the end of a member."""
-    whole = tar(*bench.fleet(4, 6))
+    whole = bench.tar(*bench.fleet(4, 6))
     whole = whole[:end] if wrap is bytes else wrap(whole)[: end // 8]
     (lake.inbox / "a.tar").write_bytes(whole)
-    said = tinyfin(f"fleet ingest {lake.path} --report-keys {keys(lake)}").output
+    said = tinyfin(f"fleet ingest {lake.path} --report-keys {bench.key_file(tmp_path)}").output
     assert "a.tar: is cut off or damaged" in said
     assert kept_aside(lake) == {"archive": 1}
     assert lake.manifest().parts
@@ -144,6 +134,6 @@ def test_another_folder(lake: Lake, tmp_path: Path) -> None:
     drop = tmp_path / "drop"
     drop.mkdir()
     (drop / "a.tfreport").write_bytes(GOOD)
-    words = f"fleet ingest {lake.path} --report-keys {keys(lake)} --from"
+    words = f"fleet ingest {lake.path} --report-keys {bench.key_file(tmp_path)} --from"
     assert tinyfin_json(f"{words} {drop}")["reports"] == 1
     assert list(drop.iterdir()) == []

@@ -37,7 +37,7 @@ from tinyfin.fleet.mqtt import Broker, Subscriber
 
 pytestmark = pytest.mark.live
 REPORTS = bench.fleet(2, 2)
-FORGED = REPORTS[0][:-1] + bytes([REPORTS[0][-1] ^ 1])
+FORGED = bench.forged(REPORTS[0])
 DEADLINE_S = 60.0
 
 
@@ -116,9 +116,7 @@ def test_https(
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_the_server_is_ended(lake: Lake, tmp_path: Path, ending: signal.Signals) -> None:
     """What it has acknowledged is in the lake then: merged by itself, or at the next merge."""
-    keys = tmp_path / "fleet.key"
-    keys.write_text(f"fleet {bench.FLEET.hex()}\n")
-    keys.chmod(0o600)
+    keys = bench.key_file(tmp_path)
     words = ["fleet", "serve", lake.path, "--http", "127.0.0.1:0", "--report-keys", keys]
     with subprocess.Popen(
         [sys.executable, "-m", "tinyfin", *map(str, words)], stdout=subprocess.PIPE, text=True
@@ -166,9 +164,7 @@ needs_mosquitto = pytest.mark.skipif(
 
 @pytest.fixture
 def broker(tmp_path: Path, pem: SimpleNamespace) -> Iterator[Broker]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    [port] = bench.free_ports(1)
     lines = [
         f"listener {port} 127.0.0.1",
         f"cafile {pem.authority}",
@@ -349,6 +345,23 @@ def test_what_is_no_transaction(tmp_path: Path, brokers: str, message: bytes, sa
     done = tinyfin(f"fleet pull {tmp_path / 'tx'} --kafka {brokers} --topic tx", code=3)
     assert said in done.output
     assert list((tmp_path / "tx").iterdir()) == []
+
+
+def test_brokers_that_do_not_answer_and_settings_that_are_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "_DEADLINE_S", 0.5)
+    settings, rows = kafka.read_settings("127.0.0.1:1"), tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"amount_minor": [1]}), rows)
+    with pytest.raises(LinkError, match="check brokers"):
+        kafka.pull(settings, "tx", tmp_path, most=1)
+    with pytest.raises(LinkError, match="nothing was sent"):
+        kafka.push(settings, "tx", rows)
+    wrong = {**settings, "nonsense": "1"}
+    with pytest.raises(InputError, match="correct the settings"):
+        kafka.pull(wrong, "tx", tmp_path, most=1)
+    with pytest.raises(InputError, match="correct the settings"):
+        kafka.push(wrong, "tx", rows)
 
 
 def test_settings_of_kafka(tmp_path: Path) -> None:

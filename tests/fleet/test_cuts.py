@@ -24,7 +24,7 @@ from tinyfin.fleet.upkeep import erase, retain
 
 REPORTS = bench.fleet(2, 2)
 FIRST, SECOND = REPORTS[:2], REPORTS[2:]
-FORGED = REPORTS[0][:-1] + bytes([REPORTS[0][-1] ^ 1])
+FORGED = bench.forged(REPORTS[0])
 
 
 @pytest.fixture
@@ -48,16 +48,13 @@ def cut_everywhere(
         lake = Lake(copy / "lake")
         lake.settings.key = str(copy / "shared.key")
         disk = bench.Disk(at, fsync=fsync)
-        durable.os = disk  # type: ignore[attr-defined]
         try:
-            act(lake)
+            with disk.installed():
+                act(lake)
+            return found
         except bench.Cut:
             disk.crash()
             found.append((at, lake))
-            continue
-        finally:
-            durable.os = os  # type: ignore[attr-defined]
-        return found
     raise AssertionError("it never ends")
 
 
@@ -171,8 +168,6 @@ def test_an_erasure_and_a_retention(world: Path) -> None:
 def test_killed_for_good(world: Path) -> None:
     """SIGKILL, at moments of the clock: a process that merges, started until it has ended."""
     lake = Lake(world / "lake")
-    (world / "fleet.key").write_text(f"fleet {bench.FLEET.hex()}\n")
-    (world / "fleet.key").chmod(0o600)
     expected = whole(world, merge)
     words = [sys.executable, "-c", "from tests.fleet.test_cuts import slow; slow()", str(world)]
     for pause_s in (0.0, 0.02, 0.05, 0.1, 0.2):
@@ -194,7 +189,7 @@ def slow() -> None:
         def _step(self) -> None:
             time.sleep(0.01)
 
-    durable.os = Slow(0)  # type: ignore[attr-defined]
     lake = Lake(Path(sys.argv[1]) / "lake")
     print("begun", flush=True)
-    merge(lake)
+    with Slow(0).installed():
+        merge(lake)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -23,22 +22,12 @@ PAGE = (ROOT / "docs" / "fleet.md").read_text("utf-8")
 LAKE = (ROOT / "docs" / "formats" / "lake.md").read_text("utf-8")
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    found = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return found
-
-
 @pytest.mark.live
 @needs_cortex_m
 def test_two_terminals_on_a_desk(tmp_path: Path) -> None:
     """As it stands there, but for the ports and the number of simulated days."""
     [script] = re.findall(r"## Two terminals.*?```sh\n(.*?)```", PAGE, re.DOTALL)
-    ports = free_ports(2)
+    ports = bench.free_ports(2)
     script = script.replace("500$n", "${ports[$n]}").replace(
         "--out tx", "--config town.toml --out tx"
     )

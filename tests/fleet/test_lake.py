@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from itertools import pairwise
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.support import fleet as bench
 from tests.support.cli import tinyfin, tinyfin_json
-from tinyfin.errors import InputError
+from tinyfin.errors import InputError, TinyfinError
 from tinyfin.field.keys import terminal_keys
 from tinyfin.field.report import COUNTERS, parse_report
 from tinyfin.fleet import tables
@@ -162,6 +163,23 @@ def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
     assert "others than its owner" in said
 
 
+def test_a_lake_that_was_damaged_says_so(tmp_path: Path) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    bench.take(lake, *REPORTS[:2])
+    for name in ("manifest.json", "lake.json"):
+        whole = (lake.path / name).read_bytes()
+        for at in range(len(whole)):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1
+            (lake.path / name).write_bytes(damaged)
+            with contextlib.suppress(TinyfinError):
+                Lake(lake.path).faults()
+        (lake.path / name).write_bytes(whole)
+    next((lake.path / "report").iterdir()).unlink()
+    for verb in ("status", "publish"):
+        assert "cannot be read" in tinyfin(f"fleet {verb} {lake.path}", code=3).output
+
+
 def test_lakes_that_are_none(tmp_path: Path) -> None:
     assert "is no lake" in tinyfin(f"fleet status {tmp_path / 'none'}", code=3).output
     lake = bench.new_lake(tmp_path / "lake")
@@ -177,9 +195,7 @@ def test_lakes_that_are_none(tmp_path: Path) -> None:
 
 def test_report_keys_of_some_terminals(tmp_path: Path) -> None:
     """A file of report keys holds no fleet key, and knows no other terminal."""
-    fleet = tmp_path / "fleet.key"
-    fleet.write_text(f"fleet {bench.FLEET.hex()}\n")
-    fleet.chmod(0o600)
+    fleet = bench.key_file(tmp_path)
     (tmp_path / "ids").write_text(f"{bench.terminal(0).hex()}\n{bench.terminal(1).hex()}\n")
     tinyfin(f"fleet keys {tmp_path}/ids --fleet-key {fleet} --out {tmp_path}/report.keys")
     assert bench.FLEET.hex() not in (tmp_path / "report.keys").read_text()

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fleet.test_admission import keys, tar
 from tests.support import fleet as bench
 from tests.support.cli import tinyfin, tinyfin_json
 from tinyfin.data.cards import is_luhn
@@ -24,27 +23,14 @@ from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.publish import TOTAL, Cell, Key, suppressed, with_totals
 from tinyfin.fleet.upkeep import erase, retain
 
-TOKEN = 0x5EC3E7C0FFEE1234
 AMOUNT = 987_654_321
-
-
-def label_file(path: Path, rows: int = 12) -> Path:
-    lines = ["terminal,id,time,label,known,token"]
-    for n in range(rows):
-        at = bench.FIRST_DAY * bench.DAY_S + 3600 * n + 1234
-        label = "fraud" if n % 3 == 0 else "cleared"
-        token = TOKEN if n == 3 else n + 1
-        name = bench.terminal(n % 3).hex()
-        lines.append(f"{name},{4111000 + n},{at},{label},{at + 90_000},{token}")
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     lake = bench.new_lake(tmp_path / "lake")
     bench.take(lake, *bench.fleet(3, 3))
-    add_labels(lake, label_file(tmp_path / "labels.csv"))
+    add_labels(lake, bench.label_file(tmp_path / "labels.csv"))
     return lake
 
 
@@ -57,7 +43,8 @@ def contents(lake: Lake) -> bytes:
             data += repr(pq.read_table(path).to_pydict()).encode()
         if path.suffix == ".tar":
             with tarfile.open(path) as archive:
-                data += b"".join(archive.extractfile(m).read() for m in archive)  # type: ignore[union-attr]
+                members = [archive.extractfile(member) for member in archive]
+                data += b"".join(member.read() for member in members if member)
         found.append(path.name.encode() + data)
     return b"".join(found)
 
@@ -73,7 +60,7 @@ def test_no_card_token_amount_or_second_is_in_a_lake(lake: Lake, tmp_path: Path)
     for path in (lake.path / "processed").iterdir():
         path.unlink()
     every = contents(lake)
-    for secret in (TOKEN.to_bytes(8, "big"), bench.terminal(0), (4111003).to_bytes(8, "big")):
+    for secret in (bench.TOKEN.to_bytes(8, "big"), bench.terminal(0), (4111003).to_bytes(8, "big")):
         for spelling in spelled(secret):
             assert spelling not in every
     for run in re.findall(rb"(?<![0-9.])[0-9]{13,19}(?![0-9])", every):
@@ -81,8 +68,8 @@ def test_no_card_token_amount_or_second_is_in_a_lake(lake: Lake, tmp_path: Path)
     seconds = bench.FIRST_DAY * bench.DAY_S + 1234
     assert str(seconds).encode() not in every
     assert str(seconds // 3600).encode() in every, "the hour is"
-    control = every + str(TOKEN).encode()
-    assert any(spelling in control for spelling in spelled(TOKEN.to_bytes(8, "big")))
+    control = every + str(bench.TOKEN).encode()
+    assert any(spelling in control for spelling in spelled(bench.TOKEN.to_bytes(8, "big")))
 
 
 def test_a_terminal_is_erased(lake: Lake) -> None:
@@ -90,11 +77,11 @@ def test_a_terminal_is_erased(lake: Lake) -> None:
     gone, other = bench.terminal(1), bench.terminal(2)
     mine = [data for data in bench.fleet(3, 5, seed=9) if gone in data]
     theirs = [data for data in bench.fleet(3, 5, seed=9) if other in data]
-    (lake.inbox / "a.tar").write_bytes(tar(*mine, *theirs))
+    (lake.inbox / "a.tar").write_bytes(bench.tar(*mine, *theirs))
     (lake.inbox / "mine").write_bytes(mine[0])
     (lake.inbox / "cut").write_bytes(mine[0][:40])
-    bench.take(lake, mine[1][:-1] + bytes([mine[1][-1] ^ 1]))
-    (lake.inbox / "b.tar").write_bytes(tar(*mine, *theirs))
+    bench.take(lake, bench.forged(mine[1]))
+    (lake.inbox / "b.tar").write_bytes(bench.tar(*mine, *theirs))
     before, alias = contents(lake), lake.key.terminal(gone).encode()
     assert gone in before
     assert alias in before
@@ -109,7 +96,6 @@ def test_a_terminal_is_erased(lake: Lake) -> None:
     assert lake.faults() == []
     done = bench.take(lake, mine[2])
     assert done.refused == {"erased": 1}
-    assert sum(done.refused.values()) == 1
     assert alias not in contents(lake)
     assert gone not in contents(lake)
     tinyfin(f"fleet labels {lake.path} {lake.path.parent / 'labels.csv'}")
@@ -126,14 +112,21 @@ def test_an_erasure_that_forgets_the_files_is_noticed(
 
 @pytest.mark.parametrize("by", ["--token", "--card-alias"])
 def test_a_card_is_erased(lake: Lake, by: str) -> None:
-    alias = lake.key.card(TOKEN)
+    alias = lake.key.card(bench.TOKEN)
     assert alias.encode() in contents(lake)
-    named = f"{TOKEN:016x}" if by == "--token" else alias
+    named = f"{bench.TOKEN:016x}" if by == "--token" else alias
     assert tinyfin_json(f"fleet erase {lake.path} {by} {named}") == {"rows": 1}
     assert alias.encode() not in contents(lake)
     said = tinyfin_json(f"fleet labels {lake.path} {lake.path.parent / 'labels.csv'}")
     assert said == {"labels": 12, "left_out": 1}
     assert alias.encode() not in contents(lake)
+
+
+@pytest.mark.parametrize("which", ["--terminal-alias", "--card-alias"])
+def test_what_is_no_alias_is_not_erased(lake: Lake, which: str) -> None:
+    before = bench.lake_bytes(lake)
+    assert "is no alias" in tinyfin(f"fleet erase {lake.path} {which} zz", code=3).output
+    assert bench.lake_bytes(lake) == before
 
 
 def test_old_days_go_and_stay_away(lake: Lake) -> None:
@@ -265,4 +258,3 @@ def test_the_verb_leaves_cells_out(tmp_path: Path) -> None:
     for by in publish.BY:
         rows = tinyfin_json(f"fleet publish {few.path} --by {by}")["rows"]
         assert all(row["scored"] is None and row["terminals"] is None for row in rows)
-    assert keys(lake).exists()

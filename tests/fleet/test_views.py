@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import terminal_drift as drift_demo
-from tests.fleet.test_privacy import label_file
 from tests.support import fleet as bench
 from tests.support.cli import tinyfin, tinyfin_json
 from tests.support.run_json import RUN
@@ -77,7 +76,7 @@ def test_every_view_answers_of_an_empty_lake(tmp_path: Path) -> None:
 def test_labels_join_and_mature(tmp_path: Path) -> None:
     lake = bench.new_lake(tmp_path / "lake")
     bench.take(lake, *bench.fleet(3, 6))
-    path = label_file(tmp_path / "labels.csv", 40)
+    path = bench.label_file(tmp_path / "labels.csv", 40)
     for _ in range(2):
         assert add_labels(lake, path) == (40, 0)
     with connect(lake) as base:
@@ -165,7 +164,7 @@ def test_notices_against_those_of_training(tmp_path: Path) -> None:
     (run / "run.json").write_text(json.dumps({**RUN, "data": {**RUN["data"], "notices": NOTICES}}))
     lake = bench.new_lake(tmp_path / "lake")
     bench.take(lake, *bench.made([bench.reading(0, 0, 50)]))
-    add_labels(lake, label_file(tmp_path / "labels.csv", 20))
+    add_labels(lake, bench.label_file(tmp_path / "labels.csv", 20))
     facts = tinyfin_json(f"fleet pack {lake.path} {run}")
     assert (facts["notice_share"], facts["label_delay_days"]) == (8 / 36, 7.0)
     status = tinyfin_json(f"fleet status {lake.path}")

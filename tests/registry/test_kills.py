@@ -81,8 +81,10 @@ class Machine:
         def cut_truncate(fd: int, size: int) -> None:
             self.at(lambda: None, lambda: truncate(fd, size))
 
-        os.pwrite, os.fsync, os.ftruncate = cut_pwrite, cut_fsync, cut_truncate  # type: ignore[assignment]
-        Path.write_bytes, Path.replace = cut_write_bytes, cut_replace  # type: ignore[method-assign,assignment]
+        cut = {"pwrite": cut_pwrite, "fsync": cut_fsync, "ftruncate": cut_truncate}
+        vars(os).update(cut)
+        for name, method in (("write_bytes", cut_write_bytes), ("replace", cut_replace)):
+            setattr(Path, name, method)
         self.truncate = os.truncate
 
     def at(self, half: Callable[[], Any], whole: Callable[[], Any]) -> Any:
@@ -133,12 +135,12 @@ def ended(child: int) -> int:
     pytest.fail("the child does not end")
 
 
-def cuts(begun: Callable[[], object], **how: Any) -> Iterator[tuple[int, str]]:
-    """Begin anew and stop at each write in turn, until the work gets to its end."""
+def cuts(begun: Callable[[], Callable[[], object]], **how: Any) -> Iterator[tuple[int, str]]:
+    """Begin again and stop at each write in turn, until the work gets to its end."""
     for when in ("before", "during", "behind"):
         for count in range(1, 200):
             work = begun()
-            code = in_a_child(work, Machine(count, when, **how))  # type: ignore[arg-type]
+            code = in_a_child(work, Machine(count, when, **how))
             assert code in (DONE, KILLED)
             yield count, when
             if code == DONE:
@@ -161,7 +163,7 @@ def held(tmp_path: Path) -> Contents:
 
 def damage(place: Path, held: Contents, **how: Any) -> list[tuple[int, str, str]]:
     """What is wrong after a cut while a pack is added, more than a line that is torn and an index
-    that waits for the next event; and what is not mended by the next command."""
+    that waits for the next event; and what the next command does not put right."""
     found = []
     made = 0
 
@@ -186,7 +188,7 @@ def damage(place: Path, held: Contents, **how: Any) -> list[tuple[int, str, str]
                 if tree(folder) != wanted:
                     wrong.append("other bytes than without the cut")
             else:
-                again.validate(held.pack.pack_id.hex(), {}, key("b"), now_s=LATER)
+                again.validate(held.facts.pack_id, {}, key("b"), now_s=LATER)
             wrong += map(str, Registry(folder).verify()[1])
         except Exception as error:
             wrong.append(repr(error))
@@ -238,7 +240,7 @@ def test_a_torn_line_is_reported_and_the_next_event_takes_its_place(
         assert len(again.events()) == 2
         (finding,) = again.verify()[1]
         assert (finding.verdict, finding.number) == ("TORN", 3)
-        event = again.validate(held.pack.pack_id.hex(), {}, key("b"), now_s=LATER)
+        event = again.validate(held.facts.pack_id, {}, key("b"), now_s=LATER)
         assert event.number == 3
         assert again.log.torn_bytes == len(torn)
         assert log.read_bytes() == whole + event.line
@@ -261,15 +263,15 @@ def test_a_full_disk_takes_nothing_back_and_records_nothing(
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(InputError, match=r"No space left.*nothing was recorded"):
-        made.validate(held.pack.pack_id.hex(), {}, key("b"), now_s=LATER)
+        made.validate(held.facts.pack_id, {}, key("b"), now_s=LATER)
     assert (tmp_path / "r" / LOG).read_bytes() == whole
     monkeypatch.setattr(os, "pwrite", honest)
-    assert made.validate(held.pack.pack_id.hex(), {}, key("b"), now_s=LATER).number == 3
+    assert made.validate(held.facts.pack_id, {}, key("b"), now_s=LATER).number == 3
 
 
 def test_two_processes_append_at_once(tmp_path: Path, held: Contents) -> None:
     registry(tmp_path / "r").add(held, key("a"), now_s=NOW)
-    pack = held.pack.pack_id.hex()
+    pack = held.facts.pack_id
 
     def work(name: str) -> None:
         mine = Registry(tmp_path / "r")

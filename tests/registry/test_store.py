@@ -17,6 +17,7 @@ from tests.support.cli import tinyfin, tinyfin_json
 from tests.support.registries import START_S, contents, key, policy, registry
 from tinyfin.errors import InputError
 from tinyfin.pack.signing import save_key
+from tinyfin.registry.contents import gather
 from tinyfin.registry.registry import Registry
 from tinyfin.registry.store import Store
 
@@ -28,7 +29,7 @@ def filled(folder: Path, run: Path) -> Registry:
     held = contents(run, FILES)
     made.add(held, key("a"), now_s=START_S + 60)
     evidence = {"seen.csv": b"a,b\n", "monitor.json": b"[]"}
-    made.validate(held.pack.pack_id.hex(), evidence, key("b"), now_s=START_S + 120)
+    made.validate(held.facts.pack_id, evidence, key("b"), now_s=START_S + 120)
     return made
 
 
@@ -117,9 +118,7 @@ def test_a_changed_blob_is_written_again_and_what_is_left_over_goes(tmp_path: Pa
         store.manifest(one["digest"])
 
 
-def test_two_files_of_one_name_and_a_pack_of_another_layout_are_refused(tmp_path: Path) -> None:
-    from tinyfin.registry.contents import gather
-
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     held = contents(tmp_path / "run", FILES)
     other = tmp_path / "metrics.json"
     other.write_bytes(b"other")

@@ -46,7 +46,7 @@ def made_up(layouts: dict[str, str] | None = None, **files: bytes) -> Contents:
     named = {f"{name}.tfpack": data for name, data in files.items()}
     pack = parse_pack(next(iter(named.values())), keys=[RELEASE.public])
     facts = pack_facts(pack)
-    return Contents(pack, facts, added_detail(facts, layouts or {}), tuple(named.items()))
+    return Contents(facts, added_detail(facts, layouts or {}), tuple(named.items()))
 
 
 def forced(made: Registry, held: Contents, **detail: object) -> Event:

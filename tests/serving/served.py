@@ -23,9 +23,12 @@ import httpx
 
 from tests.support.cli import tinyfin
 from tests.support.run_json import RUN
+from tinyfin.config import load
 from tinyfin.data.events import NOTICE, OUTCOME, SCORE, Notices, event_stream
 from tinyfin.data.transactions import ACTIONS, EPOCH_UNIX_S, RESULTS, Transactions
-from tinyfin.serving.web import Limits, Service, application
+from tinyfin.serving.scoring_service import ScoringService
+from tinyfin.serving.service import Service
+from tinyfin.serving.web import Limits, application
 
 DEADLINE_S = 120
 JSON = {"content-type": "application/json"}
@@ -106,9 +109,15 @@ class InProcess:
         return self.request("GET", path)
 
     def stop(self) -> None:
-        """As when the service is told to end."""
+        """As when a signal ends the service."""
         self._loop.run_until_complete(self.service.stop())
         self._loop.close()
+
+
+def opened(run: Path, state: Path | None = None, **how: Any) -> ScoringService:
+    """The service of a run, in this process."""
+    pack, schema = (run / "model.tfpack").read_bytes(), load(run / "config.toml").schema
+    return ScoringService(pack, schema, folder=state, **{"terminals": 99, **how})
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import struct
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,9 @@ def shifted(context: HostContext, events: Events) -> Events:
 
 @pytest.mark.parametrize("sabotage", [lost, shifted])
 def test_a_sabotage_is_seen(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sabotage: object
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    sabotage: Callable[[HostContext, Events], Events],
 ) -> None:
     tx = example()
     wanted = {name: values.tolist() for name, values in host_columns(tx).items()}
@@ -174,7 +177,7 @@ def test_a_sabotage_is_seen(
     honest = HostContext.update_all
 
     def update_all(self: HostContext, events: Events) -> object:
-        done = honest(self, sabotage(self, events))  # type: ignore[operator]
+        done = honest(self, sabotage(self, events))
         return done if len(done) else np.zeros(len(events.kind), np.int32)
 
     monkeypatch.setattr(HostContext, "update_all", update_all)
@@ -323,7 +326,7 @@ def test_a_snapshot_in_steps_and_the_events_behind_it_are_the_state(
         context.update(event)
     first, done = context.next, before
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host_snapshot, "CARDS", 1)
+        patch.setattr(host_snapshot, "_CARDS", 1)
         for _ in context.snapshot_in_steps(folder / "fuzzy", lambda: None):
             for _ in range(rng.randrange(steps + 1)):
                 if done < len(events):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from pathlib import Path
 
@@ -10,13 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.serving.served import opened as service_of
 from tests.serving.served import passing_run
-from tinyfin.config import load
 from tinyfin.errors import InputError
-from tinyfin.schema import PAYMENT
+from tinyfin.schema import PAYMENT, Field
 from tinyfin.serving.journal import Journal
-from tinyfin.serving.scoring_service import ScoringService
-from tinyfin.serving.terminal_events import Outcome, Score, TerminalNotice, packed, unpacked
+from tinyfin.serving.terminal_events import (
+    Score,
+    TerminalEvent,
+    TerminalNotice,
+    TerminalOutcome,
+    packed,
+    unpacked,
+)
 
 PROGRAM = bytes(range(16))
 PAYLOADS = st.lists(st.binary(min_size=1, max_size=40), max_size=6)
@@ -165,17 +172,25 @@ def test_what_was_taken_back_is_not_there(tmp_path: Path) -> None:
     "event",
     [
         Score("T1", 2**64 - 1, 1, 2, 3, (2**62, -1, *range(len(PAYMENT.fields) - 2))),
-        Outcome("é" * 30, 7, 2**32 - 1, 4, -1, 2),
+        TerminalOutcome("é" * 30, 7, 2**32 - 1, 4, -1, 2),
         TerminalNotice("x", 0, 5, 4, 2**64 - 1, True),
     ],
 )
-def test_events_come_back(event: Score | Outcome | TerminalNotice) -> None:
+def test_events_come_back(event: TerminalEvent) -> None:
     again = unpacked(packed(event, PAYMENT))
     if isinstance(event, Score):
         hidden = {i for i, f in enumerate(PAYMENT.fields) if f.ram_only}
         values = (-1 if i in hidden else v for i, v in enumerate(event.values))
         event = event._replace(values=tuple(values))
     assert again == event
+
+
+def test_a_field_in_ram_only_is_absent_whatever_stands_for_it() -> None:
+    """An absent u64 may stand for more than an i64 holds."""
+    hidden = Field("fingerprint", "u64", missing=2**64 - 1, ram_only=True)
+    schema = dataclasses.replace(PAYMENT, fields=(hidden,))
+    again = unpacked(packed(Score("T1", 1, 2, 3, 1, (77,)), schema))
+    assert again == Score("T1", 1, 2, 3, 0, (-1,))
 
 
 @settings(max_examples=100)
@@ -188,18 +203,14 @@ def test_no_bytes_of_a_record_do_harm(
         event = unpacked(payload)
     except ValueError:
         return
-    assert isinstance(event, (Score, Outcome, TerminalNotice))
+    assert isinstance(event, TerminalEvent)
 
 
 def test_a_record_that_is_no_event_is_refused_by_number(tmp_path: Path) -> None:
     run = passing_run(tmp_path / "run")
-    pack, schema = (run / "model.tfpack").read_bytes(), load(run / "config.toml").schema
-
-    def service() -> ScoringService:
-        return ScoringService(pack, schema, folder=tmp_path / "state", terminals=5)
-
-    journal = service().journal
-    assert journal is not None
-    journal.append([packed(Outcome("T1", 1, 9, 0, 0, 0), schema), b"\x09\x00\x00"])
+    service = service_of(run, tmp_path / "state")
+    assert service.journal is not None
+    known = packed(TerminalOutcome("T1", 1, 9, 0, 0, 0), service.schema)
+    service.journal.append([known, b"\x09\x00\x00"])
     with pytest.raises(InputError, match=r"event 2 of the journal cannot be done again \(kind 9\)"):
-        service()
+        service_of(run, tmp_path / "state")

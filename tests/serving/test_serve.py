@@ -19,6 +19,7 @@ from tests.serving.served import (
     Posted,
     cells,
     item_of,
+    opened,
     passing_run,
     requests_of,
     running,
@@ -33,9 +34,9 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import InputError
 from tinyfin.serving.scoring_service import ScoringService
 from tinyfin.serving.terminal_events import Score, unpacked
-from tinyfin.serving.terminals import NAME
 from tinyfin.serving.web import Limits
 
+NAME = ScoringService.snapshot_name
 pytestmark = [pytest.mark.xdist_group("serve")]
 ROWS = 240
 
@@ -93,7 +94,7 @@ def test_no_restart_loses_anything(
 ) -> None:
     """Killed after a snapshot with a journal, with a journal alone; ended as it should be."""
     terminals, state = requests_of(tx, "both", random.Random(2)), tmp_path / "state"
-    found = {}
+    found, left = {}, state / f".{NAME}.999999999.1"
     for i, (how, *options) in enumerate(RESTARTS):
         parts = [
             q[len(q) * i // len(RESTARTS) : len(q) * (i + 1) // len(RESTARTS)] for q in terminals
@@ -104,8 +105,10 @@ def test_no_restart_loses_anything(
                 saved(state)
                 refused = tinyfin(f"serve {stream['run']} --state {state}", code=3).output
                 assert "is using this name" in refused
+                left.touch()
             (service.kill if how == "kill" else service.end)()
     assert [cells(found[row]) for row in range(ROWS)] == wanted
+    assert not left.exists(), "what a killed process left of a snapshot"
     assert {path.stat().st_mode & 0o077 for path in state.glob("*.tf*")} == {0}
 
 
@@ -115,12 +118,6 @@ def saved(state: Path) -> None:
     while not (state / NAME).exists():
         assert time.monotonic() < until
         time.sleep(0.05)
-
-
-def opened(run: Path, state: Path | None, **how: Any) -> ScoringService:
-    """The service itself, in this process."""
-    pack, schema = (run / "model.tfpack").read_bytes(), load(run / "config.toml").schema
-    return ScoringService(pack, schema, folder=state, terminals=how.pop("terminals", 99), **how)
 
 
 def answers(
@@ -138,9 +135,9 @@ def test_lost_events_are_seen(
 ) -> None:
     """The control of the two above: without outcomes or notices the answers are others."""
     terminals = requests_of(tx, "both", random.Random(1))
-    assert answers(opened(stream["run"], None), terminals) == wanted
+    assert answers(opened(stream["run"]), terminals) == wanted
     some = [[posted for posted in q if posted.kind != kind] for q in terminals]
-    assert answers(opened(stream["run"], None), some) != wanted
+    assert answers(opened(stream["run"]), some) != wanted
 
 
 def test_a_lost_journal_is_seen(
@@ -182,7 +179,7 @@ def test_events_between_the_steps_of_a_snapshot(
     while queues:
         go_on(1)
         first = service.journal.rotate()
-        for _ in service.terminals.write(tmp_path / NAME, first, service.journal.settle):
+        for _ in service.terminals.write(tmp_path / NAME, first, service.journal.sync_all):
             go_on(3)
         service.journal.drop_before(first)
         queues = [q for q in queues if q]

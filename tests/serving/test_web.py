@@ -4,9 +4,7 @@ OpenAPI."""
 
 from __future__ import annotations
 
-import datetime as dt
 import importlib.util
-import ipaddress
 import json
 import logging
 import socket
@@ -17,23 +15,19 @@ from typing import Any, TextIO
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.serving.served import DEADLINE_S, InProcess, passing_run, running
+from tests.serving.served import DEADLINE_S, InProcess, opened, passing_run, running
+from tests.support.certificates import certificate
 from tests.support.cli import tinyfin
-from tinyfin.config import load
 from tinyfin.optional_packages import EXTRAS, install_command
 from tinyfin.schema import PAYMENT
 from tinyfin.serving.host_context import HostContext
 from tinyfin.serving.host_service import HostService
-from tinyfin.serving.scoring_service import ScoringService
 from tinyfin.serving.server import known_hosts
 from tinyfin.serving.web import Limits
 
@@ -47,9 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scoring(run: Path, **limits: Any) -> InProcess:
-    pack = (run / "model.tfpack").read_bytes()
-    service = ScoringService(pack, load(run / "config.toml").schema, folder=None, terminals=3)
-    return InProcess(service, Limits(**limits))
+    return InProcess(opened(run, terminals=3), Limits(**limits))
 
 
 @pytest.fixture(scope="module")
@@ -251,8 +243,9 @@ def test_one_terminal_too_many(run: Path) -> None:
 def test_a_fault_of_ours_shows_no_traceback(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = scoring(run)
-    monkeypatch.setattr(client.service.terminals, "apply", None)  # type: ignore[attr-defined]
+    service = opened(run)
+    monkeypatch.setattr(service.terminals, "apply", None)
+    client = InProcess(service)
     answer = client.post("/score", json=ONE)
     assert answer.status_code == 500
     assert answer.json()["errors"][0]["message"] == (
@@ -338,8 +331,8 @@ def test_openapi_is_valid_and_true(run: Path) -> None:
                 Draft202012Validator({**asked, **components}).validate(body)
                 answer = client.post(path, json=body)
                 schema = posted["responses"][str(answer.status_code)]["content"]
-                told = schema["application/json"]["schema"]
-                Draft202012Validator({**told, **components}).validate(answer.json())
+                answered = schema["application/json"]["schema"]
+                Draft202012Validator({**answered, **components}).validate(answer.json())
             if "get" in methods:
                 assert client.get(path).status_code == 200
 
@@ -410,39 +403,6 @@ def test_a_missing_package_is_named(
         said = " ".join(tinyfin(line, code=6).output.split())
         assert f"package {package} is not installed, needed to answer over HTTP" in said
         assert install_command("serve") in said
-
-
-def certificate(
-    folder: Path, name: str, issuer: tuple[x509.Certificate, ec.EllipticCurvePrivateKey] | None
-) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """A certificate for 127.0.0.1 and its key, as files NAME.pem and NAME.key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[0].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(issuer[1] if issuer else key, hashes.SHA256())
-    )
-    (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return made, key
 
 
 def test_tls_with_client_certificates(run: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tinyfin.captures.iso8583 import load_dialect
 from tinyfin.config import Simulate
+from tinyfin.data.cards import is_luhn
 from tinyfin.data.tokens import hash_of, token_of
 from tinyfin.simulator import simulate
 
@@ -73,11 +74,7 @@ def tlv(tag: str, value: str) -> str:
 
 def luhn(digits: str) -> str:
     """The digits with their check digit."""
-    total = 0
-    for i, digit in enumerate(reversed(digits)):
-        value = int(digit) * (2 if i % 2 == 0 else 1)
-        total += value - 9 if value > 9 else value
-    return digits + str(-total % 10)
+    return next(digits + digit for digit in "0123456789" if is_luhn(digits + digit))
 
 
 def pan_of(token: int) -> str:

@@ -1,28 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fleets of terminals that do not exist, the certificates of a bench, and a disk that loses power.
+"""Fleets of terminals that do not exist, what they send, and a disk that loses power.
 
 Reports are made by the terminal's own C; nothing here packs one.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
+import contextlib
 import os
 import random
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from tests.support.certificates import certificate
 from tests.support.process import ROOT
+from tinyfin import files
 from tinyfin.field.report import COUNTERS
-from tinyfin.fleet import durable
+from tinyfin.fleet import archives, durable
 from tinyfin.fleet.admission import name_of
 from tinyfin.fleet.ingest import Ingested, ingest
 from tinyfin.fleet.lake import Lake
@@ -33,6 +31,7 @@ FLEET = bytes(range(32))
 KEYS = ReportKeys(FLEET)
 PACK = ROOT / "models" / "payment" / "model.tfpack"
 DAY_S = 86_400
+TOKEN = 0x5EC3E7C0FFEE1234
 FIRST_DAY = 9_700
 
 
@@ -87,13 +86,59 @@ def take(lake: Lake, *data: bytes) -> Ingested:
 
 def lake_bytes(lake: Lake) -> dict[str, bytes]:
     """What the lake is made of, but not the files that came."""
-    parts = [p for p in lake.path.rglob("*") if p.is_file()]
     came = ("inbox", "claimed", "processed", "rejected")
     return {
         str(path.relative_to(lake.path)): path.read_bytes()
-        for path in parts
+        for path in places(lake)
         if path.relative_to(lake.path).parts[0] not in came
     }
+
+
+def places(lake: Lake) -> Iterator[Path]:
+    """Every file of a lake."""
+    return (path for path in lake.path.rglob("*") if path.is_file())
+
+
+def key_file(folder: Path) -> Path:
+    """The fleet key of all of them."""
+    path = folder / "fleet.key"
+    path.write_text(f"fleet {FLEET.hex()}\n")
+    path.chmod(0o600)
+    return path
+
+
+def forged(data: bytes) -> bytes:
+    """A report with another MAC."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def tar(*members: bytes) -> bytes:
+    """An archive of them."""
+    return archives.packed((f"{i}.tfreport", data) for i, data in enumerate(members))
+
+
+def label_file(path: Path, rows: int = 12) -> Path:
+    """Labels of three terminals; the fourth one is of the card of TOKEN."""
+    lines = ["terminal,id,time,label,known,token"]
+    for n in range(rows):
+        at = FIRST_DAY * DAY_S + 3600 * n + 1234
+        label = "fraud" if n % 3 == 0 else "cleared"
+        token = TOKEN if n == 3 else n + 1
+        name = terminal(n % 3).hex()
+        lines.append(f"{name},{4111000 + n},{at},{label},{at + 90_000},{token}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    found = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
 
 
 # ------------------------------------------------------------------------------- a disk
@@ -104,10 +149,10 @@ class Cut(BaseException):
 
 
 class Disk:
-    """In the place of ``os`` in :mod:`tinyfin.fleet.durable`: operation number ``at`` does not
-    happen, nor any after it. :meth:`crash` then leaves what a disk may: files that no fsync has
-    made certain are empty, and of a folder's names that are not certain the older ones are there.
-    ``fsync``: whether it does anything; without it is a control."""
+    """In the place of ``os`` in what writes a lake: operation number ``at`` does not happen, nor
+    any after it. :meth:`crash` then leaves what a disk may: files that no fsync has made certain
+    are empty, and of a folder's names that are not certain the older ones are there. ``fsync``:
+    whether it does anything; without it is a control."""
 
     def __init__(self, at: int, *, fsync: bool = True) -> None:
         self.at, self.count, self._fsync = at, 0, fsync
@@ -118,6 +163,12 @@ class Disk:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """The lake is on this disk for the length of the block."""
+        with mock.patch.object(durable, "os", self), mock.patch.object(files, "os", self):
+            yield
 
     def _step(self) -> None:
         self.count += 1
@@ -166,7 +217,11 @@ class Disk:
         path = Path(path)
         before = path.read_bytes()
         os.unlink(path)
-        self._undo.append((path.parent, lambda: void(path.write_bytes(before))))
+
+        def undo() -> None:
+            path.write_bytes(before)
+
+        self._undo.append((path.parent, undo))
 
     def crash(self) -> None:
         for name in self._loose:
@@ -185,61 +240,16 @@ class Disk:
             undo()
 
 
-def void(_: object) -> None:
-    """Nothing of it is wanted."""
-
-
 # -------------------------------------------------------------------------- certificates
 
 
 def certificates(folder: Path) -> SimpleNamespace:
     """An authority, a server's and a client's certificate with their keys, and a stranger's that
     another authority signed: paths of PEM files."""
-    found = {}
-    ca, ca_key = _certificate("authority", None, folder)
-    other, other_key = _certificate("other", None, folder)
-    for name, signer in (
-        ("server", (ca, ca_key)),
-        ("client", (ca, ca_key)),
-        ("stranger", (other, other_key)),
-    ):
-        _certificate(name, signer, folder)
-    for name in ("authority", "server", "client", "stranger"):
-        found[name] = folder / f"{name}.pem"
-        found[f"{name}_key"] = folder / f"{name}.key"
-    return SimpleNamespace(**found)
-
-
-def _certificate(
-    name: str, signer: tuple[x509.Certificate, Any] | None, folder: Path
-) -> tuple[x509.Certificate, Any]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    local = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject if signer is None else signer[0].subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=2))
-        .add_extension(x509.BasicConstraints(signer is None, None), True)
-        .add_extension(x509.SubjectAlternativeName([local]), False)
-        .sign(key if signer is None else signer[1], hashes.SHA256())
-    )
-    (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return made, key
-
-
-def places(lake: Lake) -> Iterator[Path]:
-    """Every file of a lake."""
-    return (path for path in lake.path.rglob("*") if path.is_file())
+    authority = certificate(folder, "authority", None)
+    certificate(folder, "server", authority)
+    certificate(folder, "client", authority)
+    certificate(folder, "stranger", certificate(folder, "other", None))
+    names = ("authority", "server", "client", "stranger")
+    found = {name: folder / f"{name}.pem" for name in names}
+    return SimpleNamespace(**found, **{f"{name}_key": folder / f"{name}.key" for name in names})

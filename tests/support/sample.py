@@ -90,11 +90,14 @@ def advising(pack: bytes) -> bytes:
     tx = make_transactions()
     score = Twin(pack, terminals=len(tx.terminals)).run(tx, make_stream(tx)).score_q32
     online, verify, decline = (int(np.quantile(score, share)) for share in (0.8, 0.9, 0.97))
+    return decided(pack, go_online_q32=online, verify_q32=verify, decline_q32=decline)
+
+
+def decided(pack: bytes, **changes: Any) -> bytes:
+    """The pack with another decision: what changes of :class:`tinyfin.pack.decision.Decision`."""
     parsed = parse_pack(pack)
     assert parsed.decision is not None
-    decision = replace(
-        parsed.decision, go_online_q32=online, verify_q32=verify, decline_q32=decline
-    )
+    decision = replace(parsed.decision, **changes)
     return sign_again(parsed, None, sections={**parsed.sections, "DECI": decision.encode()})
 
 

@@ -149,11 +149,11 @@ def test_metrics_have_every_threshold_in_force(run_copy: Path, small: dict[str, 
         first, second, third = (m[kind] for m in counts)
         assert first > second > third > 0
     out = run_copy.parent / "scores.csv"
-    told = score(run, [small["data"]], out)["actions"]
+    counted = score(run, [small["data"]], out)["actions"]
     named = Counter(row["action"] for row in csv.DictReader(out.read_text().splitlines()))
-    assert list(told) == list(ADVICE)
-    assert {**named} == {name: n for name, n in told.items() if n}
-    assert min(told.values()) > 0
+    assert list(counted) == list(ADVICE)
+    assert {**named} == {name: n for name, n in counted.items() if n}
+    assert min(counted.values()) > 0
     repack(run, other_decision(section, per_1000=0.0))
     alone = run.read_json("metrics.json")["decision"]
     assert alone["go_online"] == alone["verify"], "to verify is to go online"

@@ -9,7 +9,6 @@ import signal
 import struct
 import threading
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 
 from tests.support.kept_terminal import Terminal, until_ended
 from tests.support.process import needs_cortex_m
+from tests.support.sample import decided
 from tests.wire.test_state_log import PACK, score, town
 from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions
@@ -27,7 +27,7 @@ from tinyfin.field.keys import terminal_keys
 from tinyfin.field.notices import Notice, make_pages, sign_page
 from tinyfin.field.report import COUNTERS, Report, encode, parse_report, require_genuine
 from tinyfin.oracle.engine import VERIFY
-from tinyfin.pack.container import parse_pack, sign_again
+from tinyfin.pack.container import parse_pack
 from tinyfin.pack.signing import DEVELOPMENT_KEY, hash32
 from tinyfin.targets import build
 from tinyfin.twin import Twin
@@ -47,13 +47,9 @@ KEYS = terminal_keys(hash32(b"fleet"), ID)
 def pack(tmp_path_factory: pytest.TempPathFactory, town: Transactions) -> Path:
     """The reference pack, with VERIFY for the upper half of the alerts of a terminal."""
     score = Twin(PACK.read_bytes(), terminals=len(town.terminals)).run(town, event_stream(town))
-    parsed = parse_pack(PACK.read_bytes())
-    assert parsed.decision is not None
     alerts = score.score_q32[(town.terminal == 0) & (score.action == 1)][:6]
-    decision = replace(parsed.decision, verify_q32=int(np.median(alerts)))
     path = tmp_path_factory.mktemp("verify") / "model.tfpack"
-    sections = {**parsed.sections, "DECI": decision.encode()}
-    path.write_bytes(sign_again(parsed, None, sections=sections))
+    path.write_bytes(decided(PACK.read_bytes(), verify_q32=int(np.median(alerts))))
     return path
 
 

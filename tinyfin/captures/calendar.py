@@ -23,9 +23,9 @@ _DAY = dt.timedelta(days=1)
 class Calendar:
     """Times of messages. A year turns over at a step from December to January, nowhere else.
 
-    The clock never goes back. A message moves it by an hour at most, and further only where no
-    majority of the messages that come next is before that message, otherwise to the first of these:
-    one wrong date moves nothing.
+    The clock never goes back. A message moves it by an hour at most. It moves further only when
+    most of the messages that come next are not before that message; else it moves to the first of
+    them for which that holds. So one wrong date moves nothing.
     """
 
     def __init__(self, year: int | None = None) -> None:
@@ -124,8 +124,8 @@ def _local(elements: Elements) -> Value | None:
 
 
 def _date(year: int, digits: str, value: Value) -> dt.datetime:
-    parts = [int(digits[i : i + 2]) for i in range(0, 10, 2)]
+    month, day, hour, minute, second = (int(digits[i : i + 2]) for i in range(0, 10, 2))
     try:
-        return dt.datetime(year, *parts)  # type: ignore[arg-type]
+        return dt.datetime(year, month, day, hour, minute, second)
     except ValueError:
         raise Unreadable(f"{value.what}: there is no such date or time in {year}") from None

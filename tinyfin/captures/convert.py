@@ -23,7 +23,7 @@ from tinyfin.captures.join import Joiner
 from tinyfin.captures.messages import Message, Unreadable, messages
 from tinyfin.captures.tlv import add_tags
 from tinyfin.data.cards import CardGuard
-from tinyfin.data.containers import writes_csv
+from tinyfin.data.containers import explained, require_csv_name, writes_csv
 from tinyfin.errors import DataError, InputError
 from tinyfin.progress import stage
 from tinyfin.schema import PAYMENT
@@ -99,18 +99,21 @@ def convert(
     (:func:`tinyfin.data.tokens.load_token_key`). ``year``: of the first message of every file, or
     one for each file, for times without one. ``terminal``: of messages that name none.
 
-    A message that cannot be read, or is out of its time (:class:`tinyfin.captures.calendar.
-    Calendar`), raises DataError at the end, which names file, place and rule, five of them, and
-    counts all; with ``skip_bad_rows`` they go to that CSV file, without their contents.
+    Messages that cannot be read, or whose time does not fit those around them
+    (:class:`tinyfin.captures.calendar.Calendar`), raise DataError at the end: it names file, place
+    and rule of the first five, and counts all. With ``skip_bad_rows`` they go to that CSV file,
+    without their contents.
     """
     if writes_csv(out):
         raise InputError(f"{out}: the table is written as Parquet; end the name in .parquet")
-    read_bytes = sum(Path(path).stat().st_size for path in paths)
-    files.require_space(out, int(read_bytes * _WRITTEN), "the transactions")
+    if skip_bad_rows is not None:
+        require_csv_name(skip_bad_rows)
+    files.require_space(out, int(sum(map(_size, paths)) * _WRITTEN), "the transactions")
     years = list(year) if isinstance(year, Sequence) else [year]
     if len(years) not in (1, len(paths)):
         raise InputError(f"{len(years)} years for {len(paths)} captures: give one, or one for each")
-    guard = CardGuard(str(paths[0]))
+    sources = ", ".join(map(str, paths))
+    guard = CardGuard(sources)
     joiner = Joiner(token_key, Calendar(), terminal)
     with ExitStack() as held:
         unfinished = held.enter_context(files.whole(out, make_folder=True))
@@ -131,7 +134,7 @@ def convert(
             raise bad.error(read.count)
         if not sum(read.results.values()):
             raise DataError(
-                f"{paths[0]}: holds no transaction; {read.count} messages, "
+                f"{sources}: holds no transaction; {read.count} messages, "
                 f"{bad.count} of them cannot be read"
             )
         columns = [name for name in _COLUMNS.names if name in read.filled or name in _ALWAYS]
@@ -145,6 +148,11 @@ def convert(
         "passed_over": dict(joiner.passed_over.most_common()),
         "columns": columns,
     }
+
+
+def _size(path: str | Path) -> int:
+    with explained(path):
+        return Path(path).stat().st_size
 
 
 def _copy(source: IO[bytes], to: Path, columns: list[str]) -> None:
@@ -247,7 +255,7 @@ class _Reading:
     ) -> Iterator[tuple[Message, str, Elements, str, Iterable[Elements]]]:
         """What is read of a file, each with the elements of what comes next."""
         ahead: deque[_Read] = deque()
-        with stage(f"reading {path}", Path(path).stat().st_size, "bytes") as reading:
+        with stage(f"reading {path}", _size(path), "bytes") as reading:
             for message in messages(path):
                 self.count += 1
                 reading.step(message.end - reading.done)

@@ -167,7 +167,7 @@ def card_of(elements: Elements) -> str:
         return ""
     if found is None:
         raise Unreadable(
-            f"{value.what} holds no card number of 8 to 19 digits, or other than it may"
+            f"{value.what} holds no card number of 8 to 19 digits in the form that it must have"
         )
     return found[1]
 

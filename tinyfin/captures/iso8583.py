@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import copy
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from tinyfin import optional_packages
 from tinyfin.captures.elements import Elements, Value
 from tinyfin.captures.messages import Unreadable
 from tinyfin.captures.tlv import add_tags
+from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError
 
 __all__ = ["DIALECTS", "Dialect", "elements_of", "load_dialect"]
@@ -65,21 +64,18 @@ class Dialect:
 
 def load_dialect(name: str) -> Dialect:
     """The dialect of one of :data:`DIALECTS` or of a TOML file: ``base`` is one of these,
-    ``header_bytes`` what comes before the MTI, ``[fields.N]`` keys of pyiso8583 that data element
-    N has otherwise (also ``h``, ``t``, ``p``). Raises ConfigError, ToolError without pyiso8583.
+    ``header_bytes`` what comes before the MTI, ``[fields.N]`` the keys of pyiso8583 in which data
+    element N differs (also ``h``, ``t``, ``p``). Raises ConfigError, ToolError without pyiso8583.
     """
     optional_packages.require(["iso8583"], "to read ISO 8583 messages")
     if name in DIALECTS:
         return Dialect(_built_in(name))
-    try:
-        table = tomllib.loads(Path(name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not Path(name).exists():
         raise ConfigError(
             f"--dialect {name}: neither {', '.join(DIALECTS)} nor a file; docs/emv.md says what "
             "such a file holds"
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: is no TOML: {error}") from error
+        )
+    table = read_toml(name)
     base, header = table.pop("base", None), table.pop("header_bytes", 0)
     fields = table.pop("fields", {})
     if table:
@@ -119,7 +115,7 @@ def _change(spec: dict[str, dict[str, Any]], number: str, keys: Any, where: str)
 def _built_in(name: str) -> dict[str, dict[str, Any]]:
     from iso8583 import specs
 
-    found = copy.deepcopy(specs.default_ascii if name == "ascii-hex" else specs.default)
+    found = specs.default_ascii if name == "ascii-hex" else specs.default
     spec: dict[str, dict[str, Any]] = {key: dict(value) for key, value in found.items()}
     spec["55"]["max_len"] = 999
     if name == "bcd":

@@ -31,10 +31,13 @@ class _Waiting:
     row: dict[str, Any]
     since: dt.datetime
     """By the clock of the capture."""
-    rrn: str
     keys: list[tuple[str, str, str]]
     """Of the index."""
-    answered: bool = False
+
+    @property
+    def is_answered(self) -> bool:
+        """By a response, a reversal, or as an advice that says what was done."""
+        return self.row["outcome_time"] is not None
 
 
 @dataclass
@@ -112,12 +115,10 @@ class Joiner:
             "outcome_time": None if answer is None else time,
             "rrn": _text(elements, "rrn") or None,
         }
-        names = (("stan", _text(elements, "stan")), ("rrn", _text(elements, "rrn")))
-        keys = [(terminal, kind, f"{name} {number}") for name, number in names if number]
-        since = self.calendar.now or time
-        waiting = _Waiting(row, since, _text(elements, "rrn"), keys, answer is not None)
+        numbers = {name: _text(elements, name) for name in ("stan", "rrn")}
+        keys = [(terminal, kind, f"{name} {number}") for name, number in numbers.items() if number]
         self._count += 1
-        self._waiting[self._count] = waiting
+        self._waiting[self._count] = _Waiting(row, self.calendar.now or time, keys)
         self._index |= dict.fromkeys(keys, self._count)
         yield from self._ripe()
 
@@ -153,8 +154,10 @@ class Joiner:
             keys = [(terminal, kind, f"{name} {number}") for kind in kinds]
             newest = max(self._index.get(key, 0) for key in keys)
             found = self._waiting.get(newest)
-            differs = found is not None and bool(rrn and found.rrn) and found.rrn != rrn
-            if found is not None and not (differs and name == "stan" and stan is None):
+            if found is None:
+                continue
+            differs = rrn and found.row["rrn"] not in (None, rrn)
+            if not (differs and name == "stan" and stan is None):
                 return found
         return None
 
@@ -195,14 +198,13 @@ class Joiner:
             self.passed_over["responses without a request"] += 1
         elif self._contradicts(elements, found):
             self.passed_over["responses with another card or amount than their request"] += 1
-        elif found.answered:
+        elif found.is_answered:
             self.passed_over["further responses"] += 1
         else:
             result, response = answer_of(elements)
             if result is None:
                 raise Unreadable("a response without DE39")
             when = self._after(elements, found)
-            found.answered = True
             found.row |= {"result": result, "response": response, "outcome_time": when}
 
     def _reverse(self, elements: Elements) -> None:
@@ -219,10 +221,8 @@ class Joiner:
         elif self._contradicts(elements, found):
             self.passed_over["reversals with another card or amount than their transaction"] += 1
         elif found.row["result"] in (None, "approved"):
-            when = self._after(elements, found)
-            result = "reversed" if found.answered else "timed_out"
-            found.row |= {"result": result, "outcome_time": when}
-            found.answered = True
+            result = "reversed" if found.is_answered else "timed_out"
+            found.row |= {"result": result, "outcome_time": self._after(elements, found)}
         else:
             self.passed_over["reversals of what was not approved"] += 1
 

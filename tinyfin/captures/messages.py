@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from tinyfin.data.containers import explained
+
 __all__ = ["Message", "Unreadable", "messages"]
 
 _SAMPLE_BYTES = 4096
@@ -30,13 +32,13 @@ class Message(NamedTuple):
 
 
 def messages(path: str | Path) -> Iterator[Message]:
-    """The messages of a file, one in memory at a time.
+    """The messages of a file, one in memory at a time. Raises DataError if it cannot be read.
 
     A file whose first 4096 bytes are printable holds a message per line. Any other is binary:
     before each message its length in two bytes, the more significant one first; a length of 0, as
     lines are kept open with, is left out.
     """
-    with Path(path).open("rb") as file:
+    with explained(path), Path(path).open("rb") as file:
         text = _TEXT.issuperset(file.read(_SAMPLE_BYTES))
         file.seek(0)
         yield from _lines(file) if text else _frames(file)

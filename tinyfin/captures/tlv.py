@@ -11,7 +11,7 @@ from tinyfin.captures.messages import Unreadable
 
 __all__ = ["DataObject", "add_tags", "walk"]
 
-DEPTH = 4
+_MAX_DEPTH = 4
 
 _TAGS: dict[int, tuple[str, str, int, int]] = {
     0x9F02: ("amount", "n", 6, 6),
@@ -60,8 +60,8 @@ def walk(data: bytes) -> Iterator[DataObject]:
         tag, value_at = _tag(data, at, ends[-1])
         size, value_at = _length(data, value_at, ends[-1], at)
         constructed = bool(data[at] & 0x20)
-        if constructed and len(ends) > DEPTH:
-            raise _broken(at, f"templates lie more than {DEPTH} deep")
+        if constructed and len(ends) > _MAX_DEPTH:
+            raise _broken(at, f"templates lie more than {_MAX_DEPTH} deep")
         yield DataObject(tag, data[value_at : value_at + size], at, constructed)
         at = value_at if constructed else value_at + size
         if constructed:

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tinyfin.monitoring.checks import by_state
 from tinyfin.results.check import Against, DataCheck
 from tinyfin.results.monitor import CheckResult, State
 
 __all__ = ["checks_of"]
 
-_ORDER: tuple[State, ...] = ("failed", "warning", "too_few_rows", "ok")
 _NAMED = 3
 _UNSEEN = 0.01
 """Share of codes that were not seen in training from which it is said."""
@@ -19,8 +19,7 @@ _TOO_RECENT = 0.5
 
 def checks_of(found: DataCheck) -> list[CheckResult]:
     """The checks, by state; those that are wrong for sure come before those that hint."""
-    made = [*_rows(found), *_time(found), *_labels(found), *_against(found.against)]
-    return sorted(made, key=lambda check: _ORDER.index(check.state))  # stable
+    return by_state([*_rows(found), *_time(found), *_labels(found), *_against(found.against)])
 
 
 def _check(check: str, state: State, bad: bool, text: str, good: str) -> CheckResult:
@@ -50,25 +49,17 @@ def _rows(found: DataCheck) -> Iterator[CheckResult]:
         f"{double.ids:,} rows have the id of an earlier row of their terminal",
         "no id is there twice",
     )
-    yield _check(
-        "double rows",
-        "warning",
-        double.rows > 0,
-        f"{double.rows:,} rows are those of others once more, one of them: {double.example}",
-        "no row is there twice",
-    )
-    empty = [name for name, share in found.missing.items() if share == 1]
-    partly = {name: share for name, share in found.missing.items() if 0 < share < 1}
-    money = {k: v for k, v in partly.items() if k == "amount_minor"}
-    told = [f"{name} is mapped, and no row has it" for name in empty]
-    told += [f"{100 * share:.2g} % of the rows have no {name}" for name, share in money.items()]
-    yield _check(
-        "missing values",
-        "warning",
-        bool(told),
-        "; ".join(told),
-        f"{len(partly)} of {len(found.missing)} mapped fields are missing in some rows",
-    )
+    text = f"{double.rows:,} rows are those of others once more"
+    if double.example is not None:
+        text += f", one of them: {double.example}"
+    yield _check("double rows", "warning", double.rows > 0, text, "no row is there twice")
+    shares = found.missing
+    missing = [f"{name} is mapped, and no row has it" for name in shares if shares[name] == 1]
+    if 0 < (share := shares.get("amount_minor", 0)) < 1:
+        missing.append(f"{100 * share:.2g} % of the rows have no amount_minor")
+    partly = sum(0 < share < 1 for share in shares.values())
+    good = f"{partly} of {len(shares)} mapped fields are missing in some rows"
+    yield _check("missing values", "warning", bool(missing), "; ".join(missing), good)
     strange = "; ".join(
         f"{one.rows:,} rows have a {name} of no ISO list: "
         f"{', '.join(f'{code:03}' for code in one.codes[:_NAMED])}"
@@ -94,15 +85,15 @@ def _time(found: DataCheck) -> Iterator[CheckResult]:
 def _labels(found: DataCheck) -> Iterator[CheckResult]:
     facts = found.labels
     if facts is not None:
-        told = (
+        text = (
             f"{facts.frauds:,} frauds, {facts.genuine:,} genuine, {facts.unlabelled:,} without a "
             f"label; nine of ten labels of the slower kind come within {facts.horizon_days:.3g} "
             f"days, and {100 * facts.too_recent:.3g} % of the rows are younger"
         )
         if facts.reports_end is not None:
-            told += f"; most fraud reports on rows from {facts.reports_end} on are still to come"
+            text += f"; most fraud reports on rows from {facts.reports_end} on are still to come"
         bad = facts.too_recent > _TOO_RECENT or facts.reports_end is not None or not facts.frauds
-        yield _check("label maturity", "warning", bad, told, told)
+        yield _check("label maturity", "warning", bad, text, text)
     for one in found.label_files:
         text = f"{one.not_taken:,} rows of {one.file} are not taken, {one.taken:,} are"
         if one.incomplete:

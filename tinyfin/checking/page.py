@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from tinyfin import files
-from tinyfin.pages import charts
-from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, table, text
+from tinyfin.monitoring.blocks import SHOWN, days_figure, finding_lines, shares_figure
+from tinyfin.pages.blocks import Block, count, fixed, number, percent, table, text
 from tinyfin.pages.render import Check, Headline, PageSection, page
 from tinyfin.results.check import DataCheck
+from tinyfin.results.labels import LabelFileFacts
 
 __all__ = ["render", "write_page"]
 
-_SHOWN = 5
 _TITLES = {
     "ok": (True, "Nothing is the matter"),
     "warning": (None, "Warnings, and nothing is wrong for sure"),
@@ -55,11 +54,7 @@ def render(found: DataCheck) -> str:
 
 
 def _verdict(found: DataCheck) -> Headline:
-    told = [check for check in found.checks if check.state in ("failed", "warning")]
-    lines = [f"{check.check}: {check.text}." for check in told[:_SHOWN]]
-    if len(told) > _SHOWN:
-        lines.append(f"{len(told) - _SHOWN} more are in the table of checks.")
-    lines = [line[0].upper() + line[1:] for line in lines]
+    lines = finding_lines(found.checks)
     if found.gate:
         good = all(row.ok for row in found.gate)
         rows = [Check(row.name, row.wanted, number(row.found, 4), row.ok) for row in found.gate]
@@ -91,20 +86,14 @@ def _checks(found: DataCheck) -> list[Block]:
 def _labels(found: DataCheck) -> list[Block]:
     out: list[Block] = []
     if found.labels is not None:
-        out.append(
-            table(
-                "Days from a transaction to its label",
-                ["label", "rows", "median", "nine of ten", "most"],
-                [
-                    [name, count(d.rows), fixed(d.median, 1), fixed(d.nine_of_ten, 1),
-                     fixed(d.most, 1)]
-                    for name, d in found.labels.delay_days.items()
-                ],
-            )
-        )  # fmt: skip
+        head = ["label", "rows", "median", "nine of ten", "most"]
+        rows = [
+            [name, count(d.rows), *(fixed(x, 1) for x in (d.median, d.nine_of_ten, d.most))]
+            for name, d in found.labels.delay_days.items()
+        ]
+        out.append(table("Days from a transaction to its label", head, rows))
     if found.label_files:
-        names = ["taken", "repeated", "silent", "outside", "unmatched", "ambiguous",
-                 "contradictory", "early", "incomplete"]  # fmt: skip
+        names = [name for name in LabelFileFacts.model_fields if name not in ("name", "file")]
         rows = [[f.file, *(count(getattr(f, x)) for x in names)] for f in found.label_files]
         out.append(table("Files of labels", ["file", *names], rows))
     return out
@@ -113,35 +102,27 @@ def _labels(found: DataCheck) -> list[Block]:
 def _against(found: DataCheck) -> list[Block]:
     if found.against is None:
         return []
-    columns = found.against.columns
-    out: list[Block] = [
+    columns, unseen = found.against.columns, found.against.unseen
+    rows = [
+        [c.name, c.state.replace("_", " "), fixed(c.stability_index), percent(unseen.get(c.name))]
+        for c in columns
+    ]
+    moved = [c for c in columns if c.state in ("failed", "warning")][:SHOWN]
+    return [
         table(
             f"Fields that the model of {found.against.run} reads",
             ["field", "state", "stability index", "not seen in training"],
-            [
-                [
-                    c.name,
-                    c.state.replace("_", " "),
-                    fixed(c.stability_index),
-                    percent(found.against.unseen.get(c.name)),
-                ]
-                for c in columns
-            ],
-        )
-    ]
-    moved = [c for c in columns if c.state in ("failed", "warning")][:_SHOWN]
-    return out + [
-        figure(
-            charts.two_shares(
+            rows,
+        ),
+        *(
+            shares_figure(
                 f"field-{i}",
-                f"Shares of {c.name} by bin",
-                [row for row in zip(c.bins, c.trained, c.found, strict=True) if any(row[1:])],
-                ("training", "these files"),
-            ),
-            f"{c.name}: stability index {fixed(c.stability_index)}.",
-            legend=[("training", 0), ("these files", 1)],
-        )
-        for i, c in enumerate(moved)
+                c,
+                "these files",
+                f"{c.name}: stability index {fixed(c.stability_index)}.",
+            )
+            for i, c in enumerate(moved)
+        ),
     ]
 
 
@@ -160,44 +141,18 @@ def _fields(found: DataCheck) -> list[Block]:
 def _time(found: DataCheck) -> list[Block]:
     out: list[Block] = []
     if len(found.days) > 1:
-        names = [day.day for day in found.days]
-        rows = [float(day.rows) for day in found.days]
-        out.append(
-            figure(
-                charts.folds(
-                    "days",
-                    "Transactions per day",
-                    names,
-                    {"transactions": rows},
-                    {"transactions": 0},
-                    "transactions",
-                    f"Transactions per day, {names[0]} to {names[-1]}. The values are in the table "
-                    "below the picture.",
-                    most=math.inf,
-                ),
-                "Days without any are at 0; the first and the last day may not be whole.",
-                numbers=table(
-                    "Transactions per day",
-                    ["", "transactions"],
-                    [[day.day, count(day.rows)] for day in found.days],
-                ),
-            )
-        )
+        out.append(days_figure({day.day: day.rows for day in found.days}))
     if found.gaps:
         gaps = [[gap.begin, gap.end, fixed(gap.hours, 1)] for gap in found.gaps]
         out.append(table("Pauses of all terminals", ["from", "to", "hours"], gaps))
     if found.silent:
-        out.append(
-            table(
-                "Terminals that fall silent",
-                ["terminal", "transactions", "last", "days since", "longest pause before, days"],
-                [
-                    [one.terminal, count(one.rows), one.last, fixed(one.silent_days, 1),
-                     fixed(one.longest_pause_days, 1)]
-                    for one in found.silent
-                ],
-            )
-        )  # fmt: skip
+        head = ["terminal", "transactions", "last", "days since", "longest pause before, days"]
+        rows = [
+            [s.terminal, count(s.rows), s.last]
+            + [fixed(days, 1) for days in (s.silent_days, s.longest_pause_days)]
+            for s in found.silent
+        ]
+        out.append(table("Terminals that fall silent", head, rows))
     return out
 
 

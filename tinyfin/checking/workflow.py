@@ -19,7 +19,6 @@ from tinyfin.data.readers import CHUNK_ROWS, read_chunks, survey
 from tinyfin.data.tables import about_rows, column_names, read_table_chunks
 from tinyfin.data.transactions import Transactions, format_time
 from tinyfin.errors import DataError, ModelError
-from tinyfin.features.auto import fed_names
 from tinyfin.monitoring.checks import worst
 from tinyfin.progress import stage
 from tinyfin.results.check import (
@@ -35,6 +34,7 @@ from tinyfin.results.reference import Reference
 from tinyfin.training.drift import DriftCount
 from tinyfin.training.label_delays import reports_end_of, slower_of
 from tinyfin.training.reference import kept_reference
+from tinyfin.training.requirements import fed
 from tinyfin.training.run_folder import RunFolder, file_facts, open_run
 
 __all__ = ["check"]
@@ -86,12 +86,6 @@ def check(
                     every = np.ones(len(tx), np.bool_)
                     drift.add(tx, None, every, ~every)
                 checking.step(len(tx))
-        mapped = set.intersection(
-            *(
-                fed_names(settings.data.resolved(settings.schema), column_names(p, settings.data))
-                for p in paths
-            )
-        )
         out = DataCheck(
             state="ok",
             checks=[],
@@ -107,7 +101,7 @@ def check(
             ),
             bad_rows=dict(found.bad),
             doubles=health.doubles(len(found.twice.rows)),
-            missing=health.missing(mapped),
+            missing=health.missing(fed(settings, paths)),
             codes=health.unknown_codes(),
             gaps=health.gaps(),
             silent=health.silent(),
@@ -195,8 +189,8 @@ class _KnownLabels:
         if not len(label):
             return None
         delay = (known_s.astype(np.int64) - t) / DAY_S
-        told = known_s.astype(np.int64) <= last_s
-        horizon_s = slower_of(t[told], known_s[told], label[told].astype(np.int8), last_s)
+        known = known_s.astype(np.int64) <= last_s
+        horizon_s = slower_of(t[known], known_s[known], label[known].astype(np.int8), last_s)
         young = sum(int(np.count_nonzero(x > last_s - horizon_s)) for x in self._times)
         ended_s = reports_end_of(t, known_s, label.astype(np.int8))
         return LabelFacts(

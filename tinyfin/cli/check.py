@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyfin.cli.evaluate import end_at_gate, gate_lines
 from tinyfin.cli.output import (
     DataFile,
     aligned,
@@ -17,7 +18,6 @@ from tinyfin.cli.output import (
     note,
     skip_bad_rows_option,
 )
-from tinyfin.errors import MismatchError
 from tinyfin.progress import stage
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ __all__ = ["command"]
 @click.option(
     "--against",
     type=click.Path(file_okay=False),
-    help="Run whose training the fields are compared with; without --config, its mapping.",
+    help="Compare the fields with the training of this run; without --config, take its mapping.",
 )
 @click.option(
     "--gate",
@@ -84,12 +84,7 @@ def command(
     with stage("drawing the page"):
         page = write_page(out / "check.html", found)
     emit(found.as_json(), as_json, f"{_text(found)}\nreport: {page}")
-    failed = [row for row in found.gate if not row.ok]
-    if failed:
-        text = "; ".join(f"{r.name} is {_figure(r.found)}, wanted {r.wanted}" for r in failed)
-        # the result is out already: an error object on stdout would follow it
-        note(f"error: {gate}: the gate failed: {text}; see {page}")
-        raise SystemExit(MismatchError.exit_code)
+    end_at_gate(gate, found.gate, page, _figure)
 
 
 def _text(found: DataCheck) -> str:
@@ -100,11 +95,7 @@ def _text(found: DataCheck) -> str:
             f"{data.rows:,} transactions of {data.terminals:,} terminals, {data.from_} to "
             f"{data.to}: {found.state.replace('_', ' ')}",
             *(f"  {line}" for line in aligned([["state", "check", "what was found"], *rows])),
-            *(
-                f"gate {'holds' if row.ok else 'FAILS'}: {row.name} = {_figure(row.found)}, "
-                f"{row.wanted}"
-                for row in found.gate
-            ),
+            *gate_lines(found.gate, _figure),
         ]
     )
 

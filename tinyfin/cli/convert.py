@@ -22,7 +22,7 @@ __all__ = ["command"]
     "--dialect",
     help="How ISO 8583 messages are written: ascii, ascii-hex, bcd, or a TOML file [ascii].",
 )
-@click.option("--tlv", is_flag=True, help="The captures hold EMV data (BER-TLV), no messages.")
+@click.option("--tlv", is_flag=True, help="The captures hold EMV data (BER-TLV), not messages.")
 @click.option(
     "--token-key",
     type=click.Path(exists=True, dir_okay=False),
@@ -38,7 +38,8 @@ __all__ = ["command"]
     "years",
     multiple=True,
     type=click.IntRange(2000, 2099),
-    help="Year of the first message of each CAPTURE, for dates without one; or once for each.",
+    help="Year of the first message of every CAPTURE, for dates without one; or give it once for "
+    "each CAPTURE.",
 )
 @click.option("--terminal", help="Terminal of messages that name none (DE41, tag 9F1C).")
 @skip_bad_rows_option

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,10 @@ from tinyfin.errors import InputError, MismatchError
 from tinyfin.progress import stage
 
 if TYPE_CHECKING:
-    from tinyfin.results.evaluation import Evaluation
+    from tinyfin.results.evaluation import Evaluation, GateRow
     from tinyfin.training.run_folder import RunFolder
 
-__all__ = ["command", "data_of", "slices_of", "weeks_of"]
+__all__ = ["command", "data_of", "end_at_gate", "gate_lines", "slices_of", "weeks_of"]
 
 
 def weeks_of(text: str | None) -> int | list[int] | None:
@@ -118,8 +119,8 @@ def command(
     Without DATA it takes the files that the run was trained on. The run's weights are not used. For
     each week a model is trained, quantized and calibrated on labels known when the week begins, and
     so are its thresholds. Weeks are kept in RUN/evaluation and used again. Writes evaluation.json,
-    evaluation.html, MODEL_CARD.md, DATA_CARD.md, and doubted_labels.csv: the 100 labels that models
-    doubt most which have not seen them.
+    evaluation.html, MODEL_CARD.md, DATA_CARD.md, and doubted_labels.csv: the 100 labels that are
+    doubted most by models that have not seen them.
     """
     from tinyfin.config import load
     from tinyfin.evaluation.data_card import data_card as data_card_of
@@ -170,7 +171,9 @@ def command(
         changed.write(facts)
         with stage("drawing the page"):
             write_page(changed.path / "evaluation.html", found)
-        if facts.doubts is not None:
+        if facts.doubts is None:
+            (changed.path / DOUBTED_LABELS).unlink(missing_ok=True)
+        else:
             write_doubts(changed.path / DOUBTED_LABELS, facts.doubts)
         files.write(changed.path / "MODEL_CARD.md", text)
         files.write(changed.path / "DATA_CARD.md", data_card_of(facts))
@@ -180,12 +183,7 @@ def command(
     if data_card is not None:
         files.write(data_card, data_card_of(facts))
     emit(facts.as_json(), as_json, f"{table_text(facts)}\nreport: {page}")
-    failed = [row for row in facts.gate if not row.ok]
-    if failed:
-        text = "; ".join(f"{r.name} is {_found(r.found)}, wanted {r.wanted}" for r in failed)
-        # the result is out already: an error object on stdout would follow it
-        note(f"error: {gate}: the gate failed: {text}; see {page}")
-        raise SystemExit(MismatchError.exit_code)
+    end_at_gate(gate, facts.gate, page, _found)
 
 
 def _delays(text: str | None) -> list[int] | None:
@@ -260,10 +258,27 @@ def table_text(facts: Evaluation) -> str:
     lines += group_lines(facts)
     if facts.capacities is not None:
         lines += capacity_lines(facts.capacities)
-    for row in facts.gate:
-        sign = "holds" if row.ok else "FAILS"
-        lines.append(f"gate {sign}: {row.name} = {_found(row.found)}, {row.wanted}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *gate_lines(facts.gate, _found)])
+
+
+def gate_lines(gate: Sequence[GateRow], figure: Callable[[float | None], str]) -> list[str]:
+    """The bounds of a gate, for people; ``figure``: how figures are written."""
+    return [
+        f"gate {'holds' if row.ok else 'FAILS'}: {row.name} = {figure(row.found)}, {row.wanted}"
+        for row in gate
+    ]
+
+
+def end_at_gate(
+    path: str | None, gate: Sequence[GateRow], page: Path, figure: Callable[[float | None], str]
+) -> None:
+    """End the command with exit code 4 where a bound of the gate in ``path`` fails."""
+    failed = [row for row in gate if not row.ok]
+    if failed:
+        text = "; ".join(f"{r.name} is {figure(r.found)}, wanted {r.wanted}" for r in failed)
+        # the result is out already: an error object on stdout would follow it
+        note(f"error: {path}: the gate failed: {text}; see {page}")
+        raise SystemExit(MismatchError.exit_code)
 
 
 def _found(value: float | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.fleet_carriers import pull, push, serve
+from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
 from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
 
@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
 
 __all__ = ["command"]
-
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_lake_argument = click.argument("lake", type=click.Path(path_type=Path, file_okay=False))
-_keys_option = click.option(
-    "--report-keys",
-    "keys_path",
-    type=_FILE,
-    help="A fleet key, or a file of `tinyfin fleet keys`; the one that the lake was made with if "
-    "not given.",
-)
 
 
 @click.group()
@@ -45,8 +35,8 @@ def _open(path: Path) -> Lake:
 
 
 @command.command("init")
-@_lake_argument
-@click.option("--report-keys", "keys_path", type=_FILE, help="Where `ingest` finds report keys.")
+@lake_argument
+@click.option("--report-keys", "keys_path", type=FILE, help="Where `ingest` finds report keys.")
 @click.option(
     "--key",
     "key_path",
@@ -81,8 +71,8 @@ def init(
 
 
 @command.command("keys")
-@click.argument("terminals", type=_FILE)
-@click.option("--fleet-key", "fleet_path", type=_FILE, required=True, help="The fleet key.")
+@click.argument("terminals", type=FILE)
+@click.option("--fleet-key", "fleet_path", type=FILE, required=True, help="The fleet key.")
 @out_option("The report keys.")
 @json_option
 def keys(terminals: Path, fleet_path: Path, out_path: Path, as_json: bool) -> None:
@@ -105,7 +95,7 @@ def keys(terminals: Path, fleet_path: Path, out_path: Path, as_json: bool) -> No
 
 
 @command.command("pack")
-@_lake_argument
+@lake_argument
 @click.argument("pack", type=click.Path(path_type=Path, exists=True))
 @public_key_option
 @json_option
@@ -120,14 +110,14 @@ def pack(lake: Path, pack: Path, public_keys: tuple[Path, ...], as_json: bool) -
 
 
 @command.command("ingest")
-@_lake_argument
+@lake_argument
 @click.option(
     "--from",
     "inbox",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A folder in place of the lake's inbox, on its file system.",
 )
-@_keys_option
+@keys_option
 @json_option
 def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool) -> None:
     """Merge the files of the inbox into LAKE: each a report, or a tar of reports.
@@ -152,7 +142,7 @@ def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool
 
 
 @command.command("labels")
-@_lake_argument
+@lake_argument
 @click.argument("file", type=DataFile(Path))
 @json_option
 def labels(lake: Path, file: Path, as_json: bool) -> None:
@@ -169,7 +159,7 @@ def labels(lake: Path, file: Path, as_json: bool) -> None:
 
 
 @command.command("query")
-@_lake_argument
+@lake_argument
 @click.argument("sql")
 @json_option
 def query(lake: Path, sql: str, as_json: bool) -> None:
@@ -181,16 +171,16 @@ def query(lake: Path, sql: str, as_json: bool) -> None:
 
     with connect(_open(lake)) as base:
         rows = rows_of(base, sql)
-    emit({"rows": rows}, as_json, "\n".join(_table(rows)) if rows else "no rows")
+    _emit_rows(rows, as_json)
 
 
-def _table(rows: list[dict[str, Any]]) -> list[str]:
+def _emit_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     cells = [["-" if value is None else str(value) for value in row.values()] for row in rows]
-    return aligned([list(rows[0]), *cells])
+    emit({"rows": rows}, as_json, "\n".join(aligned([*map(list, rows[:1]), *cells])) or "no rows")
 
 
 @command.command("publish")
-@_lake_argument
+@lake_argument
 @click.option(
     "--by",
     type=click.Choice(["pack", "phase", "reason", "level"]),
@@ -210,11 +200,11 @@ def publish(lake: Path, by: str, as_json: bool) -> None:
 
     with connect(_open(lake)) as base:
         rows = published(base, by)
-    emit({"rows": rows}, as_json, "\n".join(_table(rows)) if rows else "no rows")
+    _emit_rows(rows, as_json)
 
 
 @command.command("status")
-@_lake_argument
+@lake_argument
 @json_option
 def status(lake: Path, as_json: bool) -> None:
     """What LAKE holds, what was refused, and the notices that came against those of training."""
@@ -229,7 +219,7 @@ def status(lake: Path, as_json: bool) -> None:
 
 
 @command.command("retain")
-@_lake_argument
+@lake_argument
 @click.option(
     "--keep-days", type=click.IntRange(min=1), required=True, help="Days that stay, with today."
 )
@@ -252,7 +242,7 @@ def retain(lake: Path, keep_days: int, as_of: dt.datetime | None, as_json: bool)
 
 
 @command.command("erase")
-@_lake_argument
+@lake_argument
 @click.option("--terminal", help="Its id, 16 hexadecimal digits.")
 @click.option("--terminal-alias", help="Its alias in the lake.")
 @click.option("--token", help="Token of a card, 64 bits in hexadecimal.")
@@ -287,7 +277,7 @@ def erase(
 
 
 @command.command("alias")
-@_lake_argument
+@lake_argument
 @click.argument("terminal")
 @json_option
 def alias(lake: Path, terminal: str, as_json: bool) -> None:
@@ -299,7 +289,7 @@ def alias(lake: Path, terminal: str, as_json: bool) -> None:
 
 
 @command.command("verify")
-@_lake_argument
+@lake_argument
 @json_option
 def verify(lake: Path, as_json: bool) -> None:
     """Whether the files of LAKE are those that were written. Exit code 4 when they are not."""

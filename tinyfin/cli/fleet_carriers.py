@@ -18,14 +18,25 @@ if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
     from tinyfin.fleet.secrets import ReportKeys
 
-__all__ = ["pull", "push", "serve"]
+__all__ = ["FILE", "keys_option", "lake_argument", "pull", "push", "serve"]
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _STEP_S = 0.5
+lake_argument = click.argument("lake", type=click.Path(path_type=Path, file_okay=False))
+keys_option = click.option(
+    "--report-keys",
+    "keys_path",
+    type=FILE,
+    help="A fleet key, or a file of `tinyfin fleet keys`; the one that the lake was made with if "
+    "not given.",
+)
+_brokers_option = click.option(
+    "--kafka", "brokers", metavar="BROKERS", required=True, help="HOST:PORT, and others."
+)
 _settings_option = click.option(
     "--settings",
     "settings_path",
-    type=_FILE,
+    type=FILE,
     help="Further settings of librdkafka, a line name=value each: security.protocol, "
     "ssl.ca.location and others.",
 )
@@ -39,20 +50,18 @@ def _address(text: str) -> tuple[str, int]:
 
 
 @click.command("serve")
-@click.argument("lake", type=click.Path(path_type=Path, file_okay=False))
+@lake_argument
 @click.option("--http", "http", metavar="HOST:PORT", help="Take reports over HTTPS; port 0: any.")
 @click.option("--mqtt", "mqtt", metavar="HOST:PORT", help="Take reports from a broker of MQTT.")
 @click.option("--kafka", "kafka", metavar="BROKERS", help="Take reports from Kafka.")
 @click.option(
     "--topic", help="Of MQTT [terminals/+/report] or Kafka [reports]; a message is one report."
 )
-@click.option("--certificate", type=_FILE, help="PEM: of the HTTPS server, or of the MQTT client.")
-@click.option("--certificate-key", type=_FILE, help="PEM: the private key of --certificate.")
-@click.option(
-    "--client-ca", "authorities", type=_FILE, help="PEM: those who sign the other side's."
-)
+@click.option("--certificate", type=FILE, help="PEM: of the HTTPS server, or of the MQTT client.")
+@click.option("--certificate-key", type=FILE, help="PEM: the private key of --certificate.")
+@click.option("--client-ca", "authorities", type=FILE, help="PEM: authorities of the other side's.")
 @_settings_option
-@click.option("--report-keys", "keys_path", type=_FILE, help="As for `tinyfin fleet ingest`.")
+@keys_option
 @click.option(
     "--merge-every",
     "merge_s",
@@ -191,7 +200,7 @@ def _merging(lake: Lake, keys: ReportKeys, every_s: float) -> Iterator[None]:
 
 @click.command("pull")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--kafka", "brokers", metavar="BROKERS", required=True, help="HOST:PORT, and others.")
+@_brokers_option
 @click.option("--topic", required=True, help="Its messages: a JSON object, or an Arrow stream.")
 @click.option(
     "--idle",
@@ -231,8 +240,8 @@ def pull(
 
 
 @click.command("push")
-@click.argument("file", type=_FILE)
-@click.option("--kafka", "brokers", metavar="BROKERS", required=True, help="HOST:PORT, and others.")
+@click.argument("file", type=FILE)
+@_brokers_option
 @click.option("--topic", required=True, help="Where the rows go.")
 @click.option("--arrow", is_flag=True, help="1,000 rows a message, as an Arrow stream; else JSON.")
 @_settings_option

@@ -12,7 +12,7 @@ import click
 from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
-    from tinyfin.quantization.own_models.meaning import Meaning
+    from tinyfin.quantization.own_models.run_inputs import Meaning
     from tinyfin.results.parity import Parity
     from tinyfin.training.families import Readout
 

@@ -11,20 +11,19 @@ import click
 
 from tinyfin.cli.output import aligned, claim, emit, json_option
 from tinyfin.cli.output import note as say
+from tinyfin.cli.registry_texts import event_lines, pending_text, state_text, words
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
     from tinyfin.pack.signing import Key
     from tinyfin.registry.events import Event
     from tinyfin.registry.registry import Registry
-    from tinyfin.registry.state import Entry, State
+    from tinyfin.registry.state import Entry
 
 __all__ = ["command"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_DIGITS = 12
-"""Of a pack id in a table."""
 
 registry_option = click.option(
     "--registry",
@@ -226,7 +225,7 @@ def at(date: str | None, folder: Path, as_json: bool) -> None:
         "packs": [entry.as_dict() for entry in state.entries.values()],
         "places": [place.as_dict() for place in state.places.values()],
     }
-    emit(facts, as_json, _state_text(state, until))
+    emit(facts, as_json, state_text(state, until))
 
 
 @command.command("show")
@@ -245,10 +244,10 @@ def show(pack: str, folder: Path, as_json: bool) -> None:
     rows = [(str(one.bytes), one.media_type, one.name) for one in found.files]
     config = {key: value for key, value in found.config.as_dict().items() if key != "lineage"}
     lines = [f"pack {entry.pack}: {entry.standing}", f"manifest {entry.manifest}"]
-    lines += [f"  {key}: {_words(value)}" for key, value in config.items()]
+    lines += [f"  {key}: {words(value)}" for key, value in config.items()]
     lines += [f"  lineage {key}: {value}" for key, value in found.config.lineage.items()]
     lines += [f"  {line}" for line in aligned([("bytes", "media type", "file"), *rows])]
-    emit(facts, as_json, "\n".join([*lines, *_event_lines(events)]))
+    emit(facts, as_json, "\n".join([*lines, *event_lines(events)]))
 
 
 @command.command("log")
@@ -263,7 +262,7 @@ def log(pack: str | None, folder: Path, as_json: bool) -> None:
         entry = registry.find(pack)
         events = [event for event in events if _is_about(event, entry)]
     facts = {"events": [{**one.model_dump(), "sha256": one.digest} for one in events]}
-    emit(facts, as_json, "\n".join(_event_lines(events)))
+    emit(facts, as_json, "\n".join(event_lines(events)))
 
 
 @command.command("verify")
@@ -369,80 +368,9 @@ def _recorded(registry: Registry, event: Event, as_json: bool) -> None:
         )
     facts = {**event.model_dump(), "sha256": event.digest}
     head = f"head {event.number}:{event.digest}"
-    pending = _pending(registry.log.state, event)
-    emit(facts, as_json, f"{_event_lines([event])[-1]}{pending}\n{head}")
-
-
-def _pending(state: State, event: Event) -> str:
-    """Whether a policy or a revocation counts already."""
-    if event.kind not in ("policy", "revoked"):
-        return ""
-    waiting = event.number not in state.policies
-    if event.kind == "revoked":
-        waiting = event.detail["key"] not in state.revoked
-    return ": signed, counts when others have signed it, too" if waiting else ": counts from now on"
+    pending = pending_text(registry.log.state, event)
+    emit(facts, as_json, f"{event_lines([event])[-1]}{pending}\n{head}")
 
 
 def _is_about(event: Event, entry: Entry) -> bool:
     return event.subject is not None and event.subject.pack == entry.pack
-
-
-def _event_lines(events: list[Event]) -> list[str]:
-    rows = [
-        (
-            str(event.number),
-            event.time,
-            event.kind,
-            "" if event.subject is None else event.subject.pack[:_DIGITS],
-            f"{event.actor.name} ({event.actor.key})",
-            _detail_text(event),
-        )
-        for event in events
-    ]
-    return aligned([("event", "time", "kind", "pack", "signed by", "detail"), *rows])
-
-
-def _detail_text(event: Event) -> str:
-    from tinyfin.text import one_line
-
-    if event.kind in ("opened", "policy"):
-        persons = [person["name"] for person in event.detail["policy"]["persons"]]
-        return one_line(f"persons: {', '.join(persons)}")
-    shown = {k: v for k, v in event.detail.items() if v not in ("", None, [], {}, False)}
-    return one_line(", ".join(f"{key} {_words(value)}" for key, value in shown.items()))
-
-
-def _words(value: object) -> str:
-    """Of a list or an object the entries or keys."""
-    return " ".join(map(str, value)) if isinstance(value, (list, dict)) else str(value)
-
-
-def _state_text(state: State, until: str | None) -> str:
-    when = "now" if until is None else f"at {until}"
-    if not state.number:
-        return f"{when}: no event yet"
-    places = [
-        (
-            place.stage,
-            place.fleet or "all",
-            "" if place.wave is None else str(place.wave),
-            place.pack[:_DIGITS],
-            state.entries[place.pack].standing,
-            place.since.time,
-        )
-        for place in state.places.values()
-    ]
-    packs = [
-        (
-            entry.pack[:_DIGITS],
-            entry.standing,
-            entry.added.name,
-            ", ".join(mark.name for mark in entry.approvals),
-        )
-        for entry in state.entries.values()
-    ]
-    lines = [f"{when}: event {state.number} of {state.time}"]
-    if places:
-        lines += aligned([("stage", "fleet", "wave", "pack", "standing", "since"), *places])
-    lines += aligned([("pack", "standing", "added by", "approved by"), *packs]) if packs else []
-    return "\n".join(lines)

@@ -15,7 +15,7 @@ from tinyfin import optional_packages
 from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
-    from tinyfin.serving.web import Service
+    from tinyfin.serving.service import Service
 
 __all__ = ["Served", "serving_options"]
 
@@ -126,6 +126,9 @@ class Served:
 
     def answer(self, service: Service) -> None:
         """Answer until a signal ends the process."""
+        if self.folder is not None:
+            # what a process that was killed has left of a snapshot goes
+            claim(self.folder / service.snapshot_name)
         from tinyfin.serving.server import Listening, known_hosts, serve
         from tinyfin.serving.web import Limits, application
 

@@ -137,8 +137,7 @@ def from_table(table: Mapping[str, object], path: Path | None = None) -> Config:
         raise ConfigError(_explain(error, where)) from error
     except ValueError as error:
         key, message = error.args
-        section = "" if key.startswith("labels") else "data."
-        raise ConfigError(f"{where}: {section}{key}: {message}") from error
+        raise ConfigError(f"{where}: {key}: {message}") from error
     if sections.features.names == "fields":
         sections = sections.model_copy(update={"features": _of_fields(sections.features, schema)})
     parts = {name: getattr(sections, name) for name in Sections.model_fields}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -26,6 +26,7 @@ __all__ = [
     "Duration",
     "Encoding",
     "Moment",
+    "gathered",
     "misfit",
 ]
 
@@ -250,24 +251,35 @@ def split_columns(table: Mapping[str, object], schema: Schema) -> dict[str, obje
 
     Raises ValueError ("key", "message" as its arguments) for a name that is neither.
     """
-    known = [name for name in Data.model_fields if name != "columns"]
-    out: dict[str, object] = {key: value for key, value in table.items() if key in known}
+    return gathered("data", table, Data, (*SPECIAL_NAMES, *schema.names))
+
+
+def gathered(
+    section: str, table: Mapping[str, object], model: type[BaseModel], fields: Sequence[str]
+) -> dict[str, object]:
+    """A table as ``model`` takes it, with the entries for ``fields`` under ``columns``.
+
+    Raises ValueError (key, with the name of the section, and message) for another name.
+    """
+    options = [name for name in model.model_fields if name != "columns"]
+    aliases = {short: full for short, full in ALIASES.items() if full in fields}
+    names = (*options, *fields, *aliases)
+    out: dict[str, object] = {}
     columns: dict[str, object] = {}
-    aliases = {short: full for short, full in ALIASES.items() if full in schema.names}
-    names = (*known, *SPECIAL_NAMES, *aliases, *schema.names)
     for key, value in table.items():
-        if key in known:
+        if key in options:
+            out[key] = value
             continue
+        where = f"{section}.{key}"
         if key not in names:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
-            raise ValueError(key, f"unknown key {key!r}; {hint}")
+            raise ValueError(where, f"unknown key {key!r}; {hint}")
         full = aliases.get(key, key)
         if full in columns:
-            raise ValueError(key, f"{key!r} and {full!r} are the same field; keep one")
+            raise ValueError(where, f"{key!r} and {full!r} are the same field; keep one")
         columns[full] = value
-    out["columns"] = columns
-    return out
+    return {**out, "columns": columns}
 
 
 def check_columns(data: Data, schema: Schema) -> None:
@@ -276,7 +288,7 @@ def check_columns(data: Data, schema: Schema) -> None:
     if "label_time" in data.columns and "label" not in data.columns:
         how = data.columns["label_time"]
         raise ValueError(
-            "label_time",
+            "data.label_time",
             "it says when a label became known, and no label is mapped; where a date alone marks "
             f'a fraud: label = {{column = "{how.column or "NAME"}", values = {{"" = 0, "*" = 1}}}}',
         )
@@ -285,7 +297,7 @@ def check_columns(data: Data, schema: Schema) -> None:
         if column.negative == "refund" and "transaction_type" not in fields:
             problem = 'negative = "refund" needs the field transaction_type; take "absolute"'
         if problem is not None:
-            raise ValueError(name, problem)
+            raise ValueError(f"data.{name}", problem)
 
 
 def misfit(name: str, column: Column, field: SchemaField | None) -> str | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from tinyfin.config.columns import ALIASES, Column, Data, Delimiter, Duration, Encoding, misfit
+from tinyfin.config.columns import Column, Data, Delimiter, Duration, Encoding, gathered, misfit
 from tinyfin.config.durations import parse_duration
 from tinyfin.schema import Schema
 
@@ -76,6 +76,7 @@ def split_labels(table: Mapping[str, object], schema: Schema) -> dict[str, objec
     ``columns`` by field name. Raises ValueError (key and message) for a name that is neither."""
     own = [name for name in Labels.model_fields if name != "files"]
     out: dict[str, object] = {key: value for key, value in table.items() if key in own}
+    fields = (*_SPECIAL, *(field for field in _FIELDS if field in schema.names))
     files: dict[str, object] = {}
     for name, part in table.items():
         if name in own:
@@ -86,29 +87,8 @@ def split_labels(table: Mapping[str, object], schema: Schema) -> dict[str, objec
             raise ValueError(
                 f"labels.{name}", f"{hint}a file of labels is a table, [labels.{name}]"
             )
-        files[name] = _split(name, part, schema)
+        files[name] = gathered(f"labels.{name}", part, LabelFile, fields)
     return {**out, "files": files}
-
-
-def _split(name: str, part: Mapping[str, object], schema: Schema) -> dict[str, object]:
-    options = [option for option in LabelFile.model_fields if option != "columns"]
-    aliases = {short: full for short, full in ALIASES.items() if full in schema.names}
-    known = (*_SPECIAL, *aliases, *(field for field in _FIELDS if field in schema.names))
-    found: dict[str, object] = {key: value for key, value in part.items() if key in options}
-    columns: dict[str, object] = {}
-    for key, value in part.items():
-        if key in options:
-            continue
-        if key not in known:
-            names = (*options, *known)
-            near = difflib.get_close_matches(key, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
-            raise ValueError(f"labels.{name}.{key}", f"unknown key {key!r}; {hint}")
-        full = aliases.get(key, key)
-        if full in columns:
-            raise ValueError(f"labels.{name}.{key}", f"{full!r} is the same field; keep one")
-        columns[full] = value
-    return {**found, "columns": columns}
 
 
 def check_labels(labels: Labels, data: Data, schema: Schema) -> None:

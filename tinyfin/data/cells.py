@@ -37,6 +37,8 @@ Mask = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
 
 _FLOAT = r"[+-]?[0-9](?:\.[0-9]+E[0-9]{1,2}|(?:[.,][0-9]*)?[eE]\+[0-9]{2,3})"
+_ZERO = "0E-[0-9]{1,2}"
+"""Of a decimal with seven digits and more behind its point, as Python and pandas spell it."""
 
 
 class UnreadableType(ValueError):
@@ -136,7 +138,7 @@ def _without_fraction(array: pa.Array) -> pa.Array:
         whole = pc.match_substring_regex(array, r"^[+-]?[0-9]+\.0+$")
         whole = pc.and_not(whole, pc.match_substring_regex(array, r"^[+-]?[0-9]{1,3}(\.0{3})+$"))
         array = pc.if_else(whole, pc.replace_substring_regex(array, r"\.0+$", ""), array)
-    floats = pc.fill_null(pc.match_substring_regex(array, f"^{_FLOAT}$"), False)
+    floats = pc.fill_null(pc.match_substring_regex(array, f"^(?:{_FLOAT}|{_ZERO})$"), False)
     if _any(floats):
         words = [_spelled_out(word) for word in array.filter(floats).to_pylist()]
         array = pc.replace_with_mask(array, floats, pa.array(words, pa.string()))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tinyfin.config import Config
 from tinyfin.data.currencies import CURRENCIES
 from tinyfin.data.transactions import Transactions, format_time
+from tinyfin.data.values import row_keys
 from tinyfin.results.check import DayRows, Doubles, Gap, SilentTerminal, UnknownCodes
 
 __all__ = ["Health"]
@@ -68,25 +69,21 @@ class Health:
             for code, n in zip(found.tolist(), count.tolist(), strict=True):
                 if code not in _CODES[name]:
                     self._unknown[name][code] += n
-        self._add_keys(tx)
         t = tx.t_mono_s.astype(np.int64)
+        self._add_keys(tx, t)
         if not self._plain:
             self._add_terminals(tx, t)
             self._add_days(np.sort(t))
         self.first_s, self.last_s = min(self.first_s, int(t.min())), max(self.last_s, int(t.max()))
 
-    def _add_keys(self, tx: Transactions) -> None:
+    def _add_keys(self, tx: Transactions, t: Ints) -> None:
         names = tx.schema.names
         by_card = {"token", "amount_minor"} <= set(names)
         compared = ("token", "amount_minor") if by_card else names
-        key = tx.terminal.astype(np.uint64) << np.uint64(32) | tx.t_mono_s
-        if self._plain:
-            key = np.zeros(len(tx), np.uint64)
-        for name in compared:
-            key = (key ^ tx.column(name).astype(np.int64).view(np.uint64)) * np.uint64(
-                0x9E3779B97F4A7C15
-            )
-            key ^= key >> np.uint64(29)
+        columns = [tx.column(name).astype(np.int64) for name in compared]
+        if not self._plain:
+            columns += [tx.terminal.astype(np.int64), t]
+        key = row_keys(columns, len(tx))
         rows = np.flatnonzero(tx.has("token")) if by_card else np.arange(len(tx))
         key = key[rows]
         self._keys.append(key)
@@ -200,11 +197,12 @@ class Health:
         ]
         lines += ["; ".join(strange)] if strange else []
         if silent or gaps:
-            told = [f"{len(silent)} terminals fall silent ({silent[0].terminal} first)"] * bool(
-                silent
-            ) + [f"{len(gaps)} gaps in time (one of {max(g.hours for g in gaps):.0f} h)"] * bool(
-                gaps
-            )
-            lines.append("; ".join(told))
+            pauses = []
+            if silent:
+                pauses.append(f"{len(silent)} terminals fall silent ({silent[0].terminal} first)")
+            if gaps:
+                longest = max(gap.hours for gap in gaps)
+                pauses.append(f"{len(gaps)} gaps in time (one of {longest:.0f} h)")
+            lines.append("; ".join(pauses))
         more = "`tinyfin check` says more"
         return [f"WARNING: {line}" + f"; {more}" * (line is lines[-1]) for line in lines]

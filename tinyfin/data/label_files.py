@@ -13,17 +13,16 @@ import pyarrow as pa
 from tinyfin.config import Column, Config
 from tinyfin.config.labels import DAY, LabelFile
 from tinyfin.data.cards import CardGuard
-from tinyfin.data.cells import inexact_ids, mapped, texts
-from tinyfin.data.parse import Parsed, labels
 from tinyfin.data.problems import BadRows, report
 from tinyfin.data.rows import (
     FileChunk,
     check_cards,
     field_of,
     label_of,
+    labels_of,
     note_broken,
     source_of,
-    style_of,
+    terminals_of,
     times_of,
     wanted_of,
 )
@@ -107,7 +106,7 @@ def read_labels(name: str, spec: LabelFile, config: Config, *, go_on: bool) -> L
     table, bad = read_table(spec.file, wanted, False, spec.reading)
     part = FileChunk(bad, table, 0, CardGuard(spec.file))
     n = len(part)
-    said = _label(part, columns)
+    said = labels_of(part, columns, source_of(part, columns, "label"))
     known_s = np.full(n, -1, np.int64)
     if (source := source_of(part, columns, "label_time")) is not None:
         known, _, there = times_of(part, columns, "label_time", source)
@@ -122,14 +121,6 @@ def read_labels(name: str, spec: LabelFile, config: Config, *, go_on: bool) -> L
     return rows
 
 
-def _label(part: FileChunk, columns: dict[str, Column]) -> Parsed:
-    source = source_of(part, columns, "label")
-    how = columns["label"]
-    parsed = labels(mapped(source, how.values), style_of(how))
-    note_broken(part, columns, "label", source, parsed)
-    return parsed
-
-
 def _join_keys(
     rows: LabelRows, part: FileChunk, config: Config
 ) -> dict[str, npt.NDArray[np.bool_]]:
@@ -137,22 +128,15 @@ def _join_keys(
     columns, lacking = rows.spec.columns, {}
     for name in rows.spec.joins:
         source = source_of(part, columns, name)
-        if name in ("id", "terminal"):
-            check_cards(part, columns, name, source)
         if name == "terminal":
-            for mask, rule in inexact_ids(source):
-                part.bad.add(mask, label_of(columns, name), source, rule)
-            encoded = texts(source).dictionary_encode()
-            rows.terminals = {word: i for i, word in enumerate(encoded.dictionary.to_pylist())}
-            there = encoded.is_valid().to_numpy(zero_copy_only=False)
-            values = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+            names, values, there = terminals_of(part, columns, source)
+            rows.terminals = {word: i for i, word in enumerate(names)}
         else:
-            schema = config.schema
-            parsed = (
-                parse_ids(source)
-                if name == "id"
-                else field_of(part, columns, schema.field(name), source, config)
-            )
+            if name == "id":
+                check_cards(part, columns, name, source)
+                parsed = parse_ids(source)
+            else:
+                parsed = field_of(part, columns, config.schema.field(name), source, config)
             if columns[name].negative is not None:
                 parsed = parsed._replace(values=np.abs(parsed.values))
             note_broken(part, columns, name, source, parsed)

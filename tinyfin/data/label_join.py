@@ -23,6 +23,7 @@ from tinyfin.data.label_files import DAY_S, LabelRows, read_labels
 from tinyfin.data.problems import set_aside
 from tinyfin.data.rows import wanted_of
 from tinyfin.data.transactions import NEVER_S, Revised, Transactions, format_time
+from tinyfin.data.values import row_keys
 from tinyfin.errors import DataError
 from tinyfin.results.labels import LabelFileFacts
 from tinyfin.schema import Schema
@@ -65,14 +66,12 @@ class Joined:
 class _Chunk(NamedTuple):
     """Transactions, by what labels are joined by."""
 
-    row: Ints
-    t_s: Ints
+    own: Ints
+    """[4, n]: row, time, label, and when that became known."""
     local_s: Ints
     keys: Mapping[str, tuple[Ints, Mask]]
     """Values, and where they are; terminals by their number among ``names``."""
     names: Sequence[str]
-    label: npt.NDArray[np.integer]
-    known_s: Ints
 
 
 class _Matches:
@@ -80,12 +79,11 @@ class _Matches:
 
     def __init__(self, rows: LabelRows, delay_s: int) -> None:
         self.rows, self._delay_s = rows, delay_s
-        self._hash = _hashed(list(rows.keys.values()), len(rows))
+        self._hash = row_keys(rows.keys.values(), len(rows))
         self._order = np.argsort(self._hash, kind="stable")
         self.count = np.zeros(len(rows), np.int64)
-        self.first: dict[str, Ints] = {
-            name: np.zeros(len(rows), np.int64) for name in ("row", "t", "label", "known")
-        }
+        self.first: Ints = np.zeros((4, len(rows)), np.int64)
+        """[4, m], as ``own`` of a chunk has it."""
         self.doubtful: list[Ints] = []
         """[3, k]: transactions without a label of their own that rows which match several may mean,
         their times, and when that was known."""
@@ -97,17 +95,15 @@ class _Matches:
             i, j = i[order], j[order]
             head = np.r_[True, j[1:] != j[:-1]] & (self.count[j] == 0)
             np.add.at(self.count, j, 1)
-            own = (chunk.row, chunk.t_s, chunk.label, chunk.known_s)
-            for kept, column in zip(self.first.values(), own, strict=True):
-                kept[j[head]] = column[i[head]]
-            others = ~head & (chunk.label[i] < 0)
-            i, known = i[others], self.rows.known_s[j[others]]
-            known = np.where(known < 0, chunk.t_s[i] + self._delay_s, known)
-            self.doubtful.append(_earliest(np.stack([chunk.row[i], chunk.t_s[i], known])))
+            self.first[:, j[head]] = chunk.own[:, i[head]]
+            others = ~head & (chunk.own[2, i] < 0)
+            (row, t), known = chunk.own[:2, i[others]], self.rows.known_s[j[others]]
+            known = np.where(known < 0, t + self._delay_s, known)
+            self.doubtful.append(_earliest(np.stack([row, t, known])))
 
     def _pairs(self, chunk: _Chunk) -> Iterator[tuple[Ints, Ints]]:
         """Rows of the chunk and of the file that match, some at a time."""
-        columns, there = {}, np.ones(len(chunk.row), np.bool_)
+        columns, there = {}, np.ones(len(chunk.local_s), np.bool_)
         for name in self.rows.keys:
             values, present = chunk.keys[name]
             if name == "terminal":
@@ -116,7 +112,7 @@ class _Matches:
                 present = values >= 0
             columns[name] = values
             there &= present
-        hashed = _hashed(list(columns.values()), len(there))
+        hashed = row_keys(columns.values(), len(there))
         known = self._hash[self._order]
         low, high = (np.searchsorted(known, hashed, side) for side in ("left", "right"))
         many = np.where(there, high - low, 0)
@@ -130,7 +126,7 @@ class _Matches:
             same = self.rows.says[j]
             for name, values in columns.items():
                 same &= values[i] == self.rows.keys[name][j]
-            same &= self.rows.near(j, chunk.t_s[i], chunk.local_s[i])
+            same &= self.rows.near(j, chunk.own[1, i], chunk.local_s[i])
             if same.any():
                 yield i[same], j[same]
 
@@ -139,15 +135,6 @@ def _earliest(known: Ints) -> Ints:
     """Of each row the first of what is known: columns of ``known`` [row, time, moment]."""
     known = known[:, np.lexsort((known[2], known[0]))]
     return known[:, _steps(known[0])]
-
-
-def _hashed(columns: Sequence[Ints], n: int) -> npt.NDArray[np.uint64]:
-    """One number per row; rows that differ may share it."""
-    out = np.zeros(n, np.uint64)
-    for column in columns:
-        out = (out ^ column.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        out ^= out >> np.uint64(29)
-    return out
 
 
 class LabelJoin:
@@ -194,20 +181,18 @@ class LabelJoin:
             "day": (local // DAY_S, all_there),
             **_fields(self._config.schema, arrays, fine),
         }
-        own = (arrays["label"][fine], arrays["label_time"][fine].astype(np.int64))
-        chunk = _Chunk(arrays["row"][fine], t, local, keys, names, *own)
+        own = np.stack([arrays[x][fine] for x in ("row", "t_mono_s", "label", "label_time")])
+        own = own.astype(np.int64)
         if self._genuine:
-            late = (chunk.label >= 0) & (chunk.known_s > t + self._delay_s)
-            columns = (chunk.row, chunk.t_s, chunk.label, chunk.known_s)
-            self._late.append(np.stack([x[late].astype(np.int64) for x in columns]))
+            self._late.append(own[:, (own[2] >= 0) & (own[3] > t + self._delay_s)])
         for matches in self._matches:
-            matches.add(chunk)
+            matches.add(_Chunk(own, local, keys, names))
 
     def joined(self) -> tuple[Joined, list[str]]:
         """What the files say of the transactions, and a line on each file. Writes the file of the
         rows that were not taken."""
-        settled = [self._settled(i, m) for i, m in enumerate(self._matches)]
-        rows = np.concatenate([s[0] for s in settled] or [np.zeros((6, 0), np.int64)], axis=1)
+        parts = [self._said_by(i, m) for i, m in enumerate(self._matches)]
+        rows = np.concatenate([p[0] for p in parts] or [np.zeros((6, 0), np.int64)], axis=1)
         rows = np.concatenate([rows, self._own(rows)], axis=1)
         rows = rows[:, np.lexsort((rows[4], rows[2], rows[0]))]
         row, _, known, label, file, place = rows
@@ -219,7 +204,7 @@ class LabelJoin:
             rule = "contradicts what is said of the same transaction and was known at that moment"
             matches.rows.refuse(lost, rule)
         gone = np.setdiff1d(row[both], row[~both])
-        doubts = np.concatenate([rows[:3, both], *(s[1] for s in settled)], axis=1)
+        doubts = np.concatenate([rows[:3, both], *(p[1] for p in parts)], axis=1)
         rows = rows[:, ~both]
         again = ~_steps(rows[0], rows[3])
         repeated = [int(np.count_nonzero(again & (rows[4] == i))) for i in range(len(self._files))]
@@ -237,7 +222,7 @@ class LabelJoin:
         final = np.r_[row[last], gone]
         order = np.argsort(final)
         facts = tuple(
-            self._facts(i, len(contradictory[i]), repeated[i], settled[i][2])
+            self._facts(i, len(contradictory[i]), repeated[i], parts[i][2])
             for i in range(len(self._files))
         )
         self._write()
@@ -268,14 +253,13 @@ class LabelJoin:
         order = order[_steps(row[order], label[order])]
         return row[order], known[order], label[order], decided[order]
 
-    def _settled(self, number: int, matches: _Matches) -> tuple[Ints, Ints, dict[str, int]]:
+    def _said_by(self, number: int, matches: _Matches) -> tuple[Ints, Ints, dict[str, int]]:
         """What a file says (row, time, when known, label, number of the file, place in it), the
         transactions that its other rows may mean (row, time, when known), and how many of these
         there are by kind."""
-        rows, first, count = matches.rows, matches.first, matches.count
-        known = rows.known_s.copy()
-        open_ = known < 0
-        known[open_] = first["t"][open_] + self._delay_s
+        rows, count = matches.rows, matches.count
+        row, t, own, _ = matches.first
+        known = np.where(rows.known_s < 0, t + self._delay_s, rows.known_s)
         lost = np.flatnonzero(rows.says & (count == 0))
         outside = self._outside(rows)[lost]
         rows.says[lost[outside]] = False
@@ -283,14 +267,14 @@ class LabelJoin:
         several = np.flatnonzero(rows.says & (count > 1))
         more = {int(j): f": {count[j]} transactions match" for j in several}
         rows.refuse(several, "does not say which transaction it is about", more)
-        early = np.flatnonzero(rows.says & (known < first["t"]))
-        more = {int(j): f", which was at {format_time(first['t'][j])}" for j in early}
+        early = np.flatnonzero(rows.says & (known < t))
+        more = {int(j): f", which was at {format_time(t[j])}" for j in early}
         rows.refuse(early, "was known before its transaction", more)
         left = np.flatnonzero(rows.says)
-        when = np.stack([first["row"], first["t"], known])
+        when = np.stack([row, t, known])
         said = np.stack([*when[:, left], rows.label[left], np.full(len(left), number), left])
         doubted = np.r_[several, early]
-        doubted = doubted[first["label"][doubted] < 0]
+        doubted = doubted[own[doubted] < 0]
         doubtful = np.concatenate([when[:, doubted], *matches.doubtful], axis=1)
         counts = {
             "outside": int(outside.sum()),
@@ -315,7 +299,7 @@ class LabelJoin:
     def _own(self, said: Ints) -> Ints:
         """What the transactions' own column says of those that ``said`` is about, and of those that
         count as genuine until it does."""
-        own = [np.stack([*m.first.values()])[:, m.count > 0] for m in self._matches]
+        own = [m.first[:, m.count > 0] for m in self._matches]
         every = np.concatenate([*self._late, *own], axis=1)
         row, at = np.unique(every[0], return_index=True)
         about = np.isin(row, said[0]) | (at < sum(x.shape[1] for x in self._late))

@@ -280,7 +280,7 @@ def wholes(array: pa.Array, what: str, style: Style = ANY) -> Parsed:
             values = np.minimum(values, np.uint64(_MOST))
         return Parsed(values.astype(np.int64), present, [])
     if pa.types.is_floating(array.type):
-        numbers = to_numpy(array)
+        numbers = to_numpy(array).astype(np.float64)  # a float32 next to 2^63 is 2^63 itself
         finite = np.isfinite(numbers)
         values = np.floor(np.clip(np.where(finite, numbers, 0), -_MOST_FLOAT, _MOST_FLOAT))
         return Parsed(values.astype(np.int64), present, [(present & ~finite, f"must be {what}")])

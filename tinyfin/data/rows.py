@@ -41,10 +41,11 @@ __all__ = [
     "check_cards",
     "field_of",
     "label_of",
+    "labels_of",
     "note_broken",
     "parse",
     "source_of",
-    "style_of",
+    "terminals_of",
     "times_of",
     "wanted_columns",
     "wanted_of",
@@ -108,14 +109,8 @@ def parse(part: FileChunk, columns: Mapping[str, Column], config: Config) -> Non
     out["terminal"] = np.zeros(n, np.int64)
     part.names["terminal"] = ["0"]
     if (source := source_of(part, columns, "terminal")) is not None:
-        check_cards(part, columns, "terminal", source)
-        for mask, rule in inexact_ids(source):
-            part.bad.add(mask, label_of(columns, "terminal"), source, rule)
-        encoded = texts(source).dictionary_encode()
-        part.names["terminal"] = encoded.dictionary.to_pylist()
-        present = encoded.is_valid().to_numpy(zero_copy_only=False)
+        part.names["terminal"], out["terminal"], present = terminals_of(part, columns, source)
         part.bad.add(~present, label_of(columns, "terminal"), source, "a terminal id is needed")
-        out["terminal"] = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
 
     out["row"] = part.first_row + part.bad.rows - 1
     out["id"] = (out["row"] + 1).astype(np.int64)
@@ -128,9 +123,7 @@ def parse(part: FileChunk, columns: Mapping[str, Column], config: Config) -> Non
 
     out["label"] = np.full(n, -1, np.int8)
     if (source := source_of(part, columns, "label")) is not None:
-        how = columns["label"]
-        parsed = labels(mapped(source, how.values), style_of(how))
-        note_broken(part, columns, "label", source, parsed)
+        parsed = labels_of(part, columns, source)
         out["label"] = np.where(parsed.present, parsed.values, -1).astype(np.int8)
 
     if (source := source_of(part, columns, "scenario")) is not None:
@@ -139,6 +132,27 @@ def parse(part: FileChunk, columns: Mapping[str, Column], config: Config) -> Non
         encoded = words.fill_null("").dictionary_encode()
         part.names["scenario"] = encoded.dictionary.to_pylist()
         out["scenario"] = encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def terminals_of(
+    part: FileChunk, columns: Mapping[str, Column], source: pa.Array
+) -> tuple[list[str], Ints, Mask]:
+    """Names of terminals, the index among them of each row's, and which rows have one."""
+    check_cards(part, columns, "terminal", source)
+    for mask, rule in inexact_ids(source):
+        part.bad.add(mask, label_of(columns, "terminal"), source, rule)
+    encoded = texts(source).dictionary_encode()
+    index = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    there = encoded.is_valid().to_numpy(zero_copy_only=False)
+    return encoded.dictionary.to_pylist(), index, there
+
+
+def labels_of(part: FileChunk, columns: Mapping[str, Column], source: pa.Array) -> Parsed:
+    """Labels, 0 genuine and 1 fraud."""
+    how = columns["label"]
+    parsed = labels(mapped(source, how.values), style_of(how))
+    note_broken(part, columns, "label", source, parsed)
+    return parsed
 
 
 def _count_rows(part: FileChunk) -> None:

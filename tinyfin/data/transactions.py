@@ -216,10 +216,9 @@ class Transactions:
         # an odd number says that the label is not the one in the end: no label stands for genuine
         later += (later % 2 == 1) != ((self.label[mine] == 1) != (said == 1))
         before = LabelNotes(mine, said, self.revised.known_s[here], later.astype(np.uint8))
-        both = {
-            f.name: [getattr(x, f.name) for x in (final_notes, before)] for f in fields(LabelNotes)
-        }
-        return LabelNotes(**{name: np.concatenate(parts) for name, parts in both.items()})
+        names = [field.name for field in fields(LabelNotes)]
+        both = ([getattr(notes, name) for notes in (final_notes, before)] for name in names)
+        return LabelNotes(*map(np.concatenate, both))
 
     def labels_at(
         self, moment_s: int

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tinyfin.schema import Field, Schema
 
-__all__ = ["Values", "joined_values", "narrow"]
+__all__ = ["Values", "joined_values", "narrow", "row_keys"]
 
 Column = npt.NDArray[np.generic] | int
 Rows = slice | npt.NDArray[np.bool_] | npt.NDArray[np.integer]
@@ -79,6 +79,16 @@ def joined_values(
             at += rows
         columns.append(out)
     return Values(columns, count)
+
+
+def row_keys(columns: Iterable[npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.uint64]:
+    """A number for each row in place of its values: the same for equal rows, and hardly ever for
+    others."""
+    out = np.zeros(rows, np.uint64)
+    for column in columns:
+        out = (out ^ column.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        out ^= out >> np.uint64(29)
+    return out
 
 
 def _smallest(column: npt.NDArray[np.int64]) -> type[np.signedinteger]:

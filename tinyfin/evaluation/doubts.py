@@ -69,11 +69,10 @@ def doubts(
         )
     listed = []
     order = np.lexsort((rows, score))
-    sides = [order[fraud[order]], order[::-1][~fraud[order[::-1]]]]
-    most = [min(len(side), max(LISTED // 2, LISTED - len(other)))
-            for side, other in zip(sides, sides[::-1], strict=True)]  # fmt: skip
-    for side, count in zip(sides, most, strict=True):
-        for rank, i in enumerate(side[:count].tolist(), 1):
+    frauds, genuine = order[fraud[order]], order[::-1][~fraud[order[::-1]]]
+    for side, other in ((frauds, genuine), (genuine, frauds)):
+        most = max(LISTED // 2, LISTED - len(other))
+        for rank, i in enumerate(side[:most].tolist(), 1):
             row = int(rows[i])
             listed.append(
                 DoubtedLabel(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from enum import StrEnum
 from pathlib import Path
@@ -118,7 +119,7 @@ class Admission:
         if why == Why.ERASED or path.exists():
             return
         durable.folder(folder)
-        if len(durable.entries(folder)) < _MOST_ASIDE:
+        if len(os.listdir(folder)) < _MOST_ASIDE:
             durable.write(path, data[:_KEPT_BYTES])
 
 

@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tinyfin.errors import InputError
 from tinyfin.field.report import MOST_BYTES
+from tinyfin.fleet.admission import Refused, Why
 
 __all__ = ["is_archive", "members", "packed"]
 
@@ -26,7 +26,7 @@ def is_archive(path: Path) -> bool:
 
 def members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each file in it, of a long one as many as show that it is no report. Raises
-    InputError when the archive is damaged or does not end as one does."""
+    Refused when the archive is damaged or does not end as one does."""
     left = _MOST_BYTES
     try:
         with tarfile.open(path, "r:*") as archive:
@@ -46,7 +46,9 @@ def members(path: Path) -> Iterator[tuple[str, bytes]]:
             if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.TarError("it has no end")
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InputError(f"{path.name}: is cut off or damaged ({error}); send it again") from error
+        raise Refused(
+            Why.ARCHIVE, f"{path.name}: is cut off or damaged ({error}); send it again"
+        ) from error
 
 
 def packed(files: Iterable[tuple[str, bytes]]) -> bytes:

@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from tinyfin.files import sync
+
 __all__ = ["entries", "folder", "move", "remove", "sweep", "sync", "write"]
 
 
@@ -60,15 +62,6 @@ def remove(paths: Iterable[Path]) -> None:
         touched[path.parent] = None
     for place in touched:
         sync(place)
-
-
-def sync(place: Path) -> None:
-    """The names in a folder."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def entries(place: Path) -> list[Path]:

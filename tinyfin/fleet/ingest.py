@@ -22,7 +22,7 @@ from tinyfin.fleet import archives, durable
 from tinyfin.fleet.admission import Admission, Refused, Why
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.secrets import ReportKeys
-from tinyfin.fleet.tables import REPORT, report_table
+from tinyfin.fleet.tables import REPORT, SCHEMAS, table_of
 
 __all__ = ["Ingested", "ingest"]
 
@@ -54,7 +54,6 @@ def ingest(lake: Lake, keys: ReportKeys, inbox: Path | None = None) -> Ingested:
     it is whole. ``claimed``, ``processed`` and ``rejected`` of the lake hold the files later, so
     ``inbox`` is on its file system. Raises InputError when something else uses the lake.
     """
-    done = Ingested()
     inbox = lake.inbox if inbox is None else inbox
     claimed = lake.path / "claimed"
     with lake.locked():
@@ -62,10 +61,10 @@ def ingest(lake: Lake, keys: ReportKeys, inbox: Path | None = None) -> Ingested:
             durable.folder(place)
         if not inbox.is_dir():
             raise InputError(f"{inbox}: is no folder; name the one that reports are put into")
-        run = _Run(lake, Admission(lake, keys), done)
+        run = _Run(lake, Admission(lake, keys))
         run.merge(durable.entries(claimed))  # what a killed run has left
         run.merge(_claim(inbox, claimed))
-    return done
+    return run.done
 
 
 def _claim(inbox: Path, claimed: Path) -> list[Path]:
@@ -84,8 +83,8 @@ def _claim(inbox: Path, claimed: Path) -> list[Path]:
 class _Run:
     """The files of one run, whose reports are committed in batches."""
 
-    def __init__(self, lake: Lake, admission: Admission, done: Ingested) -> None:
-        self.lake, self.admission, self.done = lake, admission, done
+    def __init__(self, lake: Lake, admission: Admission) -> None:
+        self.lake, self.admission, self.done = lake, admission, Ingested()
         self._seen: set[bytes] = set()
         self._rows: list[tuple[object, ...]] = []
         self._tables: list[pa.Table] = []
@@ -119,14 +118,7 @@ class _Run:
 
     def _archive(self, path: Path) -> None:
         """Raises Refused when it ends early; what could be read is taken."""
-        found = archives.members(path)
-        while True:
-            try:
-                name, data = next(found)
-            except StopIteration:
-                return
-            except InputError as error:
-                raise Refused(Why.ARCHIVE, str(error)) from error
+        for name, data in archives.members(path):
             try:
                 self._take(data, f"{path.name}, {name}")
             except Refused as error:
@@ -143,7 +135,7 @@ class _Run:
             self._seen.add(digest)
         self.done.reports += 1
         if len(self._rows) == _CHUNK:
-            self._tables.append(report_table(self._rows))
+            self._tables.append(table_of(SCHEMAS[REPORT], self._rows))
             self._rows = []
             if len(self._tables) * _CHUNK >= 2 * _BATCH:  # an archive of many: its file waits
                 self._store()
@@ -154,7 +146,7 @@ class _Run:
         self.done.refused[error.why] += 1
 
     def _store(self) -> None:
-        rows = pa.concat_tables([*self._tables, report_table(self._rows)])
+        rows = pa.concat_tables([*self._tables, table_of(SCHEMAS[REPORT], self._rows)])
         self._tables, self._rows = [], []
         if len(rows):
             self.lake.merge(REPORT, rows)

@@ -6,13 +6,15 @@ A row is a JSON object, or an Arrow IPC stream of rows, with the names of ``[dat
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pull", "push", "read_settings", "take_reports"]
 
+C = TypeVar("C")
 NAMES = (*SPECIAL_NAMES, *ALIASES, *PAYMENT_HOST.names)
 """Columns that a transaction may have."""
 _DEADLINE_S = 30.0
@@ -63,9 +66,8 @@ def take_reports(
     """Put the reports of a topic into the inbox, until nothing has come for ``idle_s`` (None: for
     ever); how many. An offset is committed when its report is in the inbox. Raises ToolError,
     LinkError."""
-    consumer = _consumer(settings, {"group.id": group, "auto.offset.reset": "earliest"})
     taken = 0
-    try:
+    with _consumer(settings, {"group.id": group, "auto.offset.reset": "earliest"}) as consumer:
         consumer.subscribe([topic])
         for message in _messages(consumer, idle_s):
             try:
@@ -74,8 +76,6 @@ def take_reports(
             except Refused as error:
                 note(str(error))
             consumer.commit(message=message, asynchronous=False)
-    finally:
-        consumer.close()
     return taken
 
 
@@ -89,12 +89,13 @@ def pull(
     so each message is in one file, whenever this ends. Raises DataError that names the message that
     is no transaction, ToolError, LinkError.
     """
-    from confluent_kafka import TopicPartition
-
-    consumer = _consumer(settings, {"group.id": "tinyfin-pull", "enable.partition.eof": True})
-    durable.folder(folder.absolute())
     made = []
-    try:
+    with _consumer(
+        settings, {"group.id": "tinyfin-pull", "enable.partition.eof": True}
+    ) as consumer:
+        from confluent_kafka import TopicPartition
+
+        durable.folder(folder.absolute())
         known = consumer.list_topics(topic, _DEADLINE_S).topics[topic]
         if known.error is not None:
             raise LinkError(f"topic {topic}: {known.error.str()}; name a topic of these brokers")
@@ -105,20 +106,16 @@ def pull(
                 raise LinkError(f"topic {topic}: partition {partition} does not answer; try again")
             start = max(known_offsets[0], _next_offset(folder, topic, partition))
             consumer.assign([TopicPartition(topic, partition, start)])
-            tables, last, seen = [], start - 1, 0
-            for message in _messages(consumer, idle_s, until_end=True):
+            tables, last = [], start - 1
+            for message in islice(_messages(consumer, idle_s, until_end=True), most):
                 tables.append(_rows(message))
-                last, seen = message.offset() or 0, seen + 1
-                if seen == most:
-                    break
+                last = message.offset() or 0
             if tables:
                 path = folder / f"{topic}.{partition}.{start}-{last}.parquet"
                 sink = pa.BufferOutputStream()
                 pq.write_table(pa.concat_tables(tables, promote_options="permissive"), sink)
                 durable.write(path, bytes(sink.getvalue()))
                 made.append(path)
-    finally:
-        consumer.close()
     return made
 
 
@@ -137,10 +134,10 @@ def push(
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{rows}: is no Parquet file ({error}); score to one") from error
     own = {"transactional.id": f"tinyfin-push-{topic}", "linger.ms": 20}
-    producer = Producer({**own, **settings})
+    producer = _client(Producer, {**own, **settings})
     failed: list[str] = []
 
-    def told(error: KafkaError | None, _: Message) -> None:
+    def delivered(error: KafkaError | None, _: Message) -> None:
         if error is not None:
             failed.append(error.str())
 
@@ -152,7 +149,7 @@ def push(
             for key, value in _ipc(part) if arrow else _objects(part):
                 while True:
                     try:
-                        producer.produce(topic, value, key, on_delivery=told)
+                        producer.produce(topic, value, key, on_delivery=delivered)
                         break
                     except BufferError:
                         producer.poll(_POLL_S)
@@ -167,13 +164,27 @@ def push(
     return count
 
 
-def _consumer(settings: Mapping[str, Any], more: Mapping[str, Any]) -> Consumer:
+@contextlib.contextmanager
+def _consumer(settings: Mapping[str, Any], more: Mapping[str, Any]) -> Iterator[Consumer]:
+    """A consumer for the length of the block; what fails in it is a LinkError."""
     optional_packages.require(["confluent_kafka"], "to reach Kafka")
     from confluent_kafka import Consumer, KafkaException
 
     own = {"enable.auto.commit": False, "isolation.level": "read_committed"}
+    consumer = _client(Consumer, {**own, **more, **settings})
     try:
-        return Consumer({**own, **more, **settings})
+        yield consumer
+    except KafkaException as error:
+        raise LinkError(f"Kafka: {error.args[0].str()}; check brokers, topic and rights") from error
+    finally:
+        consumer.close()
+
+
+def _client(kind: Callable[[dict[str, Any]], C], settings: dict[str, Any]) -> C:
+    from confluent_kafka import KafkaException
+
+    try:
+        return kind(settings)
     except KafkaException as error:
         raise InputError(f"Kafka: {error.args[0].str()}; correct the settings") from error
 
@@ -181,7 +192,7 @@ def _consumer(settings: Mapping[str, Any], more: Mapping[str, Any]) -> Consumer:
 def _messages(
     consumer: Consumer, idle_s: float | None, *, until_end: bool = False
 ) -> Iterator[Message]:
-    from confluent_kafka import KafkaError
+    from confluent_kafka import KafkaError, KafkaException
 
     begun = last = time.monotonic()
     while idle_s is None or time.monotonic() - last < idle_s:
@@ -198,7 +209,7 @@ def _messages(
             if until_end:
                 return
         elif not error.retriable() and error.code() != KafkaError._TRANSPORT:
-            raise LinkError(f"Kafka: {error.str()}; check brokers, topic and rights")
+            raise KafkaException(error)
 
 
 def _where(message: Message) -> str:

@@ -15,7 +15,7 @@ from tinyfin.data.tables import column_names, read_table
 from tinyfin.errors import InputError
 from tinyfin.field.keys import parse_terminal_id
 from tinyfin.fleet.lake import Lake
-from tinyfin.fleet.tables import HOUR_S, LABEL, SCHEMAS
+from tinyfin.fleet.tables import HOUR_S, LABEL, SCHEMAS, table_of
 
 __all__ = ["add_labels", "read_labels"]
 
@@ -79,9 +79,7 @@ def read_labels(lake: Lake, path: Path) -> tuple[pa.Table, int]:
             continue
         transaction = lake.key.transaction(terminal, given[1])
         rows.append((alias, transaction, hour, given[3] // HOUR_S, bool(given[4]), card))
-    columns_of = list(zip(*rows, strict=True)) or [()] * len(SCHEMAS[LABEL])
-    arrays = [pa.array(c, f.type) for c, f in zip(columns_of, SCHEMAS[LABEL], strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMAS[LABEL]), left_out
+    return table_of(SCHEMAS[LABEL], rows), left_out
 
 
 def _terminal_number(text: str) -> int | str:

@@ -88,9 +88,14 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, name: str) -> Place:
-        """The place of a name."""
-        table, date, bucket = name.split("/")
-        return cls(table, day_number(dt.date.fromisoformat(date)), int(bucket))
+        """The place of a name. Raises InputError."""
+        with contextlib.suppress(ValueError):
+            table, date, bucket = name.split("/")
+            if table in SCHEMAS:
+                return cls(table, day_number(dt.date.fromisoformat(date)), int(bucket))
+        raise InputError(
+            f"{_MANIFEST}: {name!r} is no place in a lake; restore the lake from a backup"
+        )
 
 
 class Lake:
@@ -102,7 +107,7 @@ class Lake:
         if not (path / _SETTINGS).is_file():
             raise InputError(f"{path}: is no lake; make one with `tinyfin fleet init {path}`")
         self.settings = Settings.read(path / _SETTINGS)
-        self.key = LakeKey.read(self._home(self.settings.key))
+        self.key = LakeKey.read(path / self.settings.key)
 
     @classmethod
     def create(
@@ -135,9 +140,6 @@ class Lake:
         durable.write(path / _SETTINGS, settings.text().encode())  # last: now it is a lake
         return cls(path)
 
-    def _home(self, name: str) -> Path:
-        return self.path / name
-
     @property
     def inbox(self) -> Path:
         """Where carriers put reports: under another name first, one that begins with a dot."""
@@ -150,7 +152,7 @@ class Lake:
                 f"{self.path}: has no report keys; give a fleet key, or a file of `tinyfin fleet "
                 "keys`, with --report-keys"
             )
-        return ReportKeys.read(path or self._home(str(self.settings.report_keys)))
+        return ReportKeys.read(path or self.path / str(self.settings.report_keys))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -195,7 +197,7 @@ class Lake:
         try:
             table = pq.ParquetFile(path, decryption_properties=self._decryption()).read()
             return table.cast(SCHEMAS[part.file.split("/")[0]])
-        except (OSError, ValueError, pa.ArrowException) as error:
+        except (OSError, ValueError, LookupError, pa.ArrowException) as error:
             raise InputError(
                 f"{path}: cannot be read ({error}); restore the lake from a backup, or merge the "
                 "reports again"
@@ -237,7 +239,7 @@ class Lake:
 
     def _written(self, place: Place, table: pa.Table) -> Part:
         plain = file_bytes(table)
-        digest = letters(hashlib.blake2b(plain, digest_size=8).digest())
+        digest = _digest(plain)
         name = f"{place.table}/{date_of(place.day)}.{place.bucket:02d}.{digest}.parquet"
         if not (self.path / name).exists():
             encryption = self._encryption()
@@ -255,8 +257,7 @@ class Lake:
             except InputError as error:
                 found.append(str(error))
                 continue
-            digest = letters(hashlib.blake2b(file_bytes(table), digest_size=8).digest())
-            if f".{digest}." not in part.file or part.rows != len(table):
+            if f".{_digest(file_bytes(table))}." not in part.file or part.rows != len(table):
                 found.append(f"{path}: its rows are not those that were written")
             if not merged(place.table, [table]).equals(table):
                 found.append(f"{path}: its rows are not in order, or one is there twice")
@@ -280,6 +281,11 @@ class Lake:
 
 
 _DIGITS = str.maketrans("abcdefghijklmnop", "0123456789abcdef")
+
+
+def _digest(data: bytes) -> str:
+    """Of a plain Parquet file, in its name."""
+    return letters(hashlib.blake2b(data, digest_size=8).digest())
 
 
 def file_bytes(table: pa.Table, encryption: object = None) -> bytes:

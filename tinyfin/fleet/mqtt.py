@@ -47,7 +47,7 @@ class Subscriber:
     """Takes messages from :meth:`start` until :meth:`stop`; reconnects by itself."""
 
     def __init__(self, broker: Broker, admission: Admission, note: Callable[[str], object]) -> None:
-        """``note`` is told of what is refused. Raises ToolError without paho-mqtt, InputError for
+        """``note`` gets what is refused. Raises ToolError without paho-mqtt, InputError for
         files of TLS that are wrong."""
         optional_packages.require(["paho"], "to take reports over MQTT")
         from paho.mqtt.client import Client

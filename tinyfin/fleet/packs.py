@@ -12,7 +12,6 @@ from tinyfin.documents import Document, Facts
 from tinyfin.errors import InputError
 from tinyfin.fleet import durable
 from tinyfin.fleet.lake import Lake
-from tinyfin.pack.container import parse_pack
 from tinyfin.pack.trust import require_trusted, trusted_keys
 from tinyfin.results.run import RunFacts
 from tinyfin.targets.flash import run_pack
@@ -47,9 +46,7 @@ def add_pack(lake: Lake, path: Path, public_keys: tuple[Path, ...] = ()) -> Pack
     """Let the lake know a pack; of a run folder also what its training took notices for. Raises
     InputError, PackError."""
     file = run_pack(path)
-    data = file.read_bytes()
-    require_trusted(data, trusted_keys(path, public_keys), file)
-    pack = parse_pack(data)
+    pack = require_trusted(file.read_bytes(), trusted_keys(path, public_keys), file)
     names = [str(name) for name in pack.meta.get("features", ())]
     histograms = []
     if pack.drift is not None:

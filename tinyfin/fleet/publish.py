@@ -31,6 +31,8 @@ MEASURES = ("scored", "notices", "restarts", "faults", "saturations", "clock_cla
 
 Key = tuple[str, str]
 """Row and column; either may be TOTAL."""
+Line = tuple[list[Key], Key]
+"""Cells of a row or a column, and their total."""
 
 
 @dataclass
@@ -103,27 +105,23 @@ def suppressed(table: dict[Key, Cell]) -> set[Key]:
     _close(table, hidden, [(of_rows, total)], fixed=set())
     fixed = {*of_rows, total}
     of_columns = [(TOTAL, column) for column in columns]
-    lines = [(of_columns, total)]
-    lines.append((of_rows, total))
+    lines = [(of_columns, total), (of_rows, total)]
     lines += [([(r, c) for c in columns if (r, c) in table], (r, TOTAL)) for r in rows]
     lines += [([(r, c) for r in rows if (r, c) in table], (TOTAL, c)) for c in columns]
     while True:
         _close(table, hidden, lines, fixed)
-        told = _determined(hidden, lines)
-        rest = hidden - told
-        leaks = any(table[key].is_small for key in told)
+        known = _determined(hidden, lines)
+        rest = hidden - known
+        leaks = any(table[key].is_small for key in known)
         if not leaks and not any(_tells(table, rest, *line) for line in lines):
             return hidden
-        open_lines = [line for line in lines if told & {*line[0], line[1]}]
+        open_lines = [line for line in lines if known & {*line[0], line[1]}]
         if not any(_hide_one(table, hidden, *line, fixed) for line in open_lines):
             return hidden | {key for key in table if key[1] != TOTAL}  # the days alone are safe
 
 
-Line = tuple[list[Key], Key]
-
-
 def _close(table: dict[Key, Cell], hidden: set[Key], lines: list[Line], fixed: set[Key]) -> None:
-    """Leave out more of each line whose hidden cells can be told from the others."""
+    """Leave out more of each line whose hidden cells follow from the others."""
     again = True
     while again:
         again = False

@@ -7,7 +7,7 @@ from tinyfin.fleet.admission import kept_aside
 from tinyfin.fleet.durable import entries
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.packs import known_packs
-from tinyfin.fleet.views import connect, label_horizon_hours, rows_of
+from tinyfin.fleet.views import connect, rows_of
 
 __all__ = ["status_of"]
 
@@ -28,7 +28,7 @@ def status_of(lake: Lake) -> dict[str, object]:
             "count(DISTINCT terminal) AS terminals FROM increment",
         )[0]
         packs = rows_of(base, _NOTICES)
-        horizon, _ = label_horizon_hours(base)
+        horizon = rows_of(base, "SELECT horizon_h FROM maturity")[0]["horizon_h"]
         labels = rows_of(base, "SELECT count(*) AS n FROM label_now")[0]["n"]
         immature = rows_of(base, "SELECT min(day) AS day FROM notice_day WHERE NOT mature")[0]
     assumed = known_packs(lake)

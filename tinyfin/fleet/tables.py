@@ -17,7 +17,7 @@ from tinyfin.field.report import COUNTERS, Report
 from tinyfin.fleet.secrets import LakeKey, letters
 from tinyfin.wire.slot_frames import Phase, Place, Reason
 
-__all__ = ["LABEL", "REPORT", "SCHEMAS", "day_of", "merged", "report_row", "report_table"]
+__all__ = ["LABEL", "REPORT", "SCHEMAS", "day_of", "merged", "report_row", "table_of"]
 
 HOUR_S, DAY_HOURS = 3600, 24
 REPORT, LABEL = "report", "label"
@@ -156,9 +156,8 @@ def report_row(report: Report, key: LakeKey) -> tuple[object, ...]:
     )
 
 
-def report_table(rows: Iterable[tuple[object, ...]]) -> pa.Table:
-    """Rows of :func:`report_row` as a table."""
-    schema = SCHEMAS[REPORT]
+def table_of(schema: pa.Schema, rows: Iterable[tuple[object, ...]]) -> pa.Table:
+    """Rows, such as those of :func:`report_row`, as a table."""
     columns = list(zip(*rows, strict=True)) or [()] * len(schema)
     arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)

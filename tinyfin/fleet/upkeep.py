@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 from tinyfin.errors import InputError
 from tinyfin.field.report import Report, parse_report
 from tinyfin.fleet import archives, durable
+from tinyfin.fleet.admission import Refused
 from tinyfin.fleet.lake import Lake, Place
 from tinyfin.fleet.tables import HOUR_S, LABEL, day_of
 
@@ -38,10 +40,12 @@ def erase(lake: Lake, *, terminal: bytes | None = None, alias: str = "", card: s
     card (alias), and refuse them from now on; how many rows are gone.
 
     What remains is a tombstone under the lake's key, which says neither id nor alias. Killed before
-    it has ended, it has to be called again.
+    it has ended, it has to be called again. Raises InputError for what is no alias.
     """
     alias = lake.key.terminal(terminal) if terminal is not None else alias
     gone, column = alias or card, "terminal" if alias else "card"
+    if not re.fullmatch("[a-p]{16}", gone):
+        raise InputError(f"{gone!r}: is no alias, which has 16 letters from a to p")
     with lake.locked():
         erased = {*lake.settings.erased, lake.key.tombstone(gone)}
         lake.keep_settings(erased=sorted(erased))
@@ -84,7 +88,7 @@ def _purge(lake: Lake, unwanted: Callable[[Report], bool], id: bytes) -> None:
             continue
         try:
             held = list(archives.members(path))
-        except InputError:
+        except Refused:
             durable.remove([path])  # nobody can say what is in the rest of it
             continue
         kept = [(name, data) for name, data in held if not is_bad(data)]

@@ -15,15 +15,19 @@ from tinyfin.errors import InputError
 from tinyfin.field.report import COUNTERS
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.packs import known_packs
-from tinyfin.fleet.tables import LABEL, REPORT, SCHEMAS
+from tinyfin.fleet.tables import LABEL, REPORT, SCHEMAS, table_of
 from tinyfin.formats import ENGINE_COUNTERS, LINE_COUNTERS
 from tinyfin.training.label_delays import slower_of
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["VIEWS", "connect", "label_horizon_hours", "rows_of"]
+__all__ = ["VIEWS", "connect", "rows_of"]
 
+_INTEGER, _TEXT = pa.int64(), pa.string()
+_BINS = pa.schema(
+    [("pack", _TEXT), ("position", _INTEGER), ("histogram", _TEXT), ("bin", _INTEGER)]
+)
 _ENGINE = ", ".join(
     f"{c} - CASE WHEN fell OR begun THEN 0 ELSE coalesce({c}_before, 0) END AS {c}"
     for c in ENGINE_COUNTERS
@@ -89,7 +93,7 @@ VIEWS = {
             max(known_hour) AS known_hour, min(known_hour) - min(hour) AS delay_h
         FROM label GROUP BY terminal, transaction, card, day""",
     "notice_day": """
-        WITH told AS (
+        WITH labelled AS (
             SELECT day, count(*) AS labels, count(*) FILTER (fraud) AS frauds,
                 quantile_disc(delay_h, 0.5) AS delay_h_median,
                 quantile_disc(delay_h, 0.9) AS delay_h_90
@@ -101,7 +105,7 @@ VIEWS = {
         SELECT day, scored, notices, notices / nullif(scored, 0) AS notice_share, labels, frauds,
             delay_h_median, delay_h_90,
             day + CAST(ceil((horizon_h + 24) / 24) AS INTEGER) <= as_of AS mature
-        FROM told FULL JOIN done USING (day) CROSS JOIN maturity""",
+        FROM labelled FULL JOIN done USING (day) CROSS JOIN maturity""",
 }
 """By name, in the order in which they are made; each uses those before it."""
 
@@ -110,7 +114,8 @@ VIEWS = {
 def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the tables and views of the lake, while nobody changes it.
 
-    Raises ToolError without DuckDB, InputError when something changes the lake for a minute.
+    Raises ToolError without DuckDB, InputError when something changes the lake for a minute, or its
+    files cannot be read.
     """
     optional_packages.require(["duckdb"], "to ask a lake")
     import duckdb
@@ -122,6 +127,10 @@ def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             _attach(lake, base)
             yield base
+        except duckdb.Error as error:
+            raise InputError(
+                f"{lake.path}: cannot be read: {error}; see `tinyfin fleet verify`"
+            ) from error
         finally:
             base.close()
 
@@ -143,9 +152,9 @@ def _attach(lake: Lake, base: duckdb.DuckDBPyConnection) -> None:
             (h, bin) for h in facts.histograms for bin in range(h.bins)
         )
     ]
-    base.register("pack_bin_rows", _bin_table(bins))
+    base.register("pack_bin_rows", table_of(_BINS, bins))
     base.execute("CREATE VIEW pack_bin AS SELECT * FROM pack_bin_rows")
-    horizon, newest = label_horizon_hours(base)
+    horizon, newest = _label_horizon_hours(base)
     base.execute(
         f"CREATE VIEW maturity AS SELECT {'NULL' if horizon is None else horizon} AS horizon_h, "
         f"DATE '2000-01-01' + {newest // 24} AS as_of"
@@ -154,21 +163,7 @@ def _attach(lake: Lake, base: duckdb.DuckDBPyConnection) -> None:
         base.execute(f"CREATE VIEW {name} AS {query}")
 
 
-def _bin_table(rows: list[tuple[str, int, str, int]]) -> pa.Table:
-    schema = pa.schema(
-        [
-            ("pack", pa.string()),
-            ("position", pa.int64()),
-            ("histogram", pa.string()),
-            ("bin", pa.int64()),
-        ]
-    )
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def label_horizon_hours(base: duckdb.DuckDBPyConnection) -> tuple[int | None, int]:
+def _label_horizon_hours(base: duckdb.DuckDBPyConnection) -> tuple[int | None, int]:
     """Within how many hours nine of ten labels of the slower kind become known (None without any),
     and the hour that this was known at: that of the newest label, or report."""
     rows = base.execute(f"SELECT hour, known_hour, fraud FROM {LABEL}").fetchnumpy()

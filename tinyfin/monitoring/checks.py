@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tinyfin.config import Monitor
 from tinyfin.results.monitor import (
@@ -18,7 +18,7 @@ from tinyfin.results.monitor import (
 from tinyfin.training.bootstrap import wilson
 from tinyfin.training.notices import FEW
 
-__all__ = ["checks_of", "worst"]
+__all__ = ["by_state", "checks_of", "worst"]
 
 _ORDER: tuple[State, ...] = ("failed", "warning", "too_few_rows", "ok")
 _COLD = 0.2
@@ -34,6 +34,11 @@ def worst(checks: Sequence[CheckResult]) -> State:
     return "too_few_rows"
 
 
+def by_state(checks: Iterable[CheckResult]) -> list[CheckResult]:
+    """The checks that failed first, those of one state in their order."""
+    return sorted(checks, key=lambda check: _ORDER.index(check.state))
+
+
 def checks_of(found: Monitoring, limits: Monitor, label_fed: Collection[str]) -> list[CheckResult]:
     """The checks, the most important first: by state, then what costs money before what hints."""
     made = [
@@ -43,7 +48,7 @@ def checks_of(found: Monitoring, limits: Monitor, label_fed: Collection[str]) ->
         *(_drift(column, found, limits) for column in found.columns),
         *_cold(found),
     ]
-    return sorted(made, key=lambda check: _ORDER.index(check.state))  # stable
+    return by_state(made)
 
 
 def _too_high(figure: Bounded, limit: float, limits: Monitor) -> State:

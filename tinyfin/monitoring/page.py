@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinyfin import files
+from tinyfin.monitoring.blocks import SHOWN, days_figure, finding_lines, lines_figure, shares_figure
 from tinyfin.monitoring.remarks import check_rows, remarks
-from tinyfin.pages import charts
-from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, spread, table, text
+from tinyfin.pages.blocks import Block, count, fixed, number, percent, spread, table, text
 from tinyfin.pages.render import Headline, PageSection, page
 from tinyfin.results.monitor import Bounded, ColumnDrift, Monitoring
 
 __all__ = ["render", "write_page"]
 
-_SHOWN = 5
 _TITLES = {
     "ok": (True, "All checks hold"),
     "warning": (None, "Warnings, and no check failed"),
@@ -53,11 +51,7 @@ def render(found: Monitoring) -> str:
 
 def _verdict(found: Monitoring) -> Headline:
     passed, title = _TITLES[found.state]
-    told = [check for check in found.checks if check.state in ("failed", "warning")]
-    lines = [f"{check.check}: {check.text}." for check in told[:_SHOWN]]
-    if len(told) > _SHOWN:
-        lines.append(f"{len(told) - _SHOWN} more are in the table of checks.")
-    return Headline(title, passed, [line[0].upper() + line[1:] for line in lines])
+    return Headline(title, passed, finding_lines(found.checks))
 
 
 def _headline(found: Monitoring) -> list[tuple[str, str]]:
@@ -86,38 +80,6 @@ def _checks(found: Monitoring) -> Block:
     )
 
 
-def _lines(
-    ident: str,
-    title: str,
-    names: Sequence[str],
-    series: Mapping[str, Sequence[float]],
-    levels: Mapping[str, float],
-    label: str,
-    caption: str,
-    spans: Sequence[tuple[float, float]] = (),
-) -> Block:
-    styles = {name: i for i, name in enumerate([*series, *levels])}
-    rows = [[name, *(number(row[i]) for row in series.values())] for i, name in enumerate(names)]
-    said = f"{title}, {names[0]} to {names[-1]}. The values are in the table below the picture."
-    return figure(
-        charts.folds(
-            ident,
-            title,
-            names,
-            series,
-            styles,
-            label,
-            said,
-            most=math.inf,
-            levels=levels,
-            spans=spans,
-        ),
-        caption,
-        legend=list(styles.items()),
-        numbers=table(title, ["", *series], rows),
-    )
-
-
 def _weeks(found: Monitoring) -> list[Block]:
     names = [week.begin for week in found.weeks]
     alerts = found.alerts_per_1000
@@ -130,7 +92,7 @@ def _weeks(found: Monitoring) -> list[Block]:
     score = [column for column in found.columns if column.kind == "score"]
     worst = _most(found)
     out: list[Block] = [
-        _lines(
+        lines_figure(
             "alerts",
             "Alerts per 1,000 transactions",
             names,
@@ -148,7 +110,7 @@ def _weeks(found: Monitoring) -> list[Block]:
     ):
         if any(math.isfinite(x) for column in columns for x in column.by_week):
             out.append(
-                _lines(
+                lines_figure(
                     ident,
                     title,
                     names,
@@ -176,27 +138,19 @@ def _weeks(found: Monitoring) -> list[Block]:
 
 def _most(found: Monitoring) -> list[ColumnDrift]:
     """The inputs that drifted most."""
-    return [c for c in found.columns if c.kind == "input" and c.rows][:_SHOWN]
+    return [c for c in found.columns if c.kind == "input" and c.rows][:SHOWN]
 
 
 def _columns(found: Monitoring) -> list[Block]:
     shown = [c for c in found.columns if c.kind == "score" and c.rows] + _most(found)
     out: list[Block] = [
-        figure(
-            charts.two_shares(
-                f"column-{i}",
-                f"Shares of {column.name} by bin",
-                [
-                    row
-                    for row in zip(column.bins, column.trained, column.found, strict=True)
-                    if any(row[1:])
-                ],
-                ("training", "these transactions"),
-            ),
+        shares_figure(
+            f"column-{i}",
+            column,
+            "these transactions",
             f"{column.kind.capitalize()}{'' if column.kind == 'score' else ' ' + column.name}: "
             f"stability index {fixed(column.stability_index)}, Jensen-Shannon distance "
             f"{fixed(column.jensen_shannon)}.",
-            legend=[("training", 0), ("these transactions", 1)],
         )
         for i, column in enumerate(shown)
     ]
@@ -251,20 +205,11 @@ def _row(name: str, found: Bounded) -> list[str]:
 
 
 def _days(found: Monitoring) -> list[Block]:
-    names = [day.day for day in found.days]
     asked = sum(found.notices.values()) - found.notices["unused"]
     share = percent(found.notices["as_trained"] / asked) if asked else "-"
     said = remarks(found)[: 1 if found.labels is None else -1]
     return [
-        _lines(
-            "days",
-            "Transactions per day",
-            names,
-            {"transactions": [float(day.rows) for day in found.days]},
-            {},
-            "transactions",
-            "Days without any are at 0; the first and the last day may not be whole.",
-        ),
+        days_figure({day.day: day.rows for day in found.days}),
         text(" ".join(f"{line[0].upper()}{line[1:]}." for line in said)),
         table(
             "Notices and state",

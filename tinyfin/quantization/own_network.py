@@ -21,9 +21,9 @@ from tinyfin.progress import stage
 from tinyfin.quantization.own_models import keras_file
 from tinyfin.quantization.own_models.ensemble import Ensemble, fitted
 from tinyfin.quantization.own_models.layers import Layers
-from tinyfin.quantization.own_models.lightgbm_file import read_lightgbm_json, read_lightgbm_text
-from tinyfin.quantization.own_models.meaning import Meaning, RunInputs
+from tinyfin.quantization.own_models.lightgbm_file import read_lightgbm
 from tinyfin.quantization.own_models.onnx_file import read_onnx
+from tinyfin.quantization.own_models.run_inputs import Meaning, RunInputs
 from tinyfin.quantization.own_models.sklearn_file import read_skops
 from tinyfin.quantization.own_models.tflite_file import read_tflite
 from tinyfin.quantization.own_models.xgboost_file import read_xgboost
@@ -95,13 +95,14 @@ def adopting(
     ``path`` (``.keras``, ``.onnx``, ``.skops``, ``.json``, ``.ubj``, ``.txt``, ``.tflite``). It is
     there when the ``with`` block ends, and not after an exception.
 
-    The model takes [n, F]; ``inputs`` says what (:data:`tinyfin.quantization.own_models.meaning`):
-    the int8 codes of the run's input maps over ``INPUT_STEPS`` as float32, or the codes, or, of
-    trees, the features before the maps. ``readout`` says how a network's score is taken:
-    ``accumulator`` of one output, the logit (a sigmoid at the end is taken off);
-    ``sum_of_squares`` of the outputs; ``reconstruction`` of inputs less outputs. Raises ModelError
-    for a file that holds no such model or one of another shape, InputError when a run of that name
-    is there, ToolError when the package that reads the file is missing.
+    The model takes [n, F]; ``inputs`` says what
+    (:data:`tinyfin.quantization.own_models.run_inputs.Meaning`): the int8 codes of the run's input
+    maps over ``INPUT_STEPS`` as float32, or the codes, or, of trees, the features before the maps.
+    ``readout`` says how a network's score is taken: ``accumulator`` of one output, the logit (a
+    sigmoid at the end is taken off); ``sum_of_squares`` of the outputs; ``reconstruction`` of
+    inputs less outputs. Raises ModelError for a file that holds no such model or one of another
+    shape, InputError when a run of that name is there, ToolError when the package that reads the
+    file is missing.
     """
     from tinyfin.training.reproducible import tensorflow
 
@@ -203,10 +204,8 @@ def read_file(
         return read_onnx(data, where, factor=factor)
     if path.suffix == ".skops":
         return read_skops(data, where, factor=factor, note=note)
-    if path.suffix == ".txt":
-        return read_lightgbm_text(data, where)
-    if path.suffix == ".json" and b'"tree_structure"' in data:
-        return read_lightgbm_json(data, where)
+    if path.suffix == ".txt" or (path.suffix == ".json" and b'"tree_structure"' in data):
+        return read_lightgbm(data, where)
     return read_xgboost(data, where, note=note)
 
 

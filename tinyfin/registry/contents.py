@@ -68,7 +68,6 @@ class PackFacts(Facts):
 class Contents:
     """A pack and the files that go with it."""
 
-    pack: Pack
     facts: PackFacts
     detail: Added
     """Of the event that adds it."""
@@ -107,14 +106,14 @@ def gather(
                 raise InputError(f"{file}: is not {path.name} in another layout; sign it again")
             layouts[name_of(other)] = other.pack_id.hex()
             kept[file.name] = other.data
-    beside = [path.with_name(name) for name in OF_RELEASE]
-    beside += [] if run is None else [run / name for name in OF_RUN]
-    for file in [*(file for file in beside if file.is_file()), *more]:
+    near = [path.with_name(name) for name in OF_RELEASE]
+    near += [] if run is None else [run / name for name in OF_RUN]
+    for file in [*(file for file in near if file.is_file()), *more]:
         data = _read(file)
         if kept.setdefault(file.name, data) != data:
             raise InputError(f"{file}: there is another {file.name} already; rename it")
     facts, detail = _said(path.name, pack, layouts)
-    return Contents(pack, facts, detail, tuple(kept.items()))
+    return Contents(facts, detail, tuple(kept.items()))
 
 
 def described(files: Sequence[tuple[str, bytes]], policy: Policy) -> tuple[PackFacts, Added]:

@@ -109,7 +109,7 @@ class Registry:
             digest = None
             if evidence:
                 layers = [
-                    self.store.put(evidence[name], media_type(name), name) for name in evidence
+                    self.store.put(data, media_type(name), name) for name, data in evidence.items()
                 ]
                 subject = self.store.describe(entry.manifest)
                 found = self.store.put_manifest(
@@ -210,14 +210,14 @@ class Registry:
             self.store.check(event.detail["evidence"])
         if event.kind != "added" or event.subject is None:
             return
-        self.store.check(event.subject.manifest)
+        blobs = self.store.check(event.subject.manifest)
         manifest = self.store.manifest(event.subject.manifest)
         layers = self.store.layers(event.subject.manifest)
-        held = [(name, self.store.read(one["digest"])) for name, one in layers.items()]
+        held = [(name, blobs[one["digest"]]) for name, one in layers.items()]
         facts, detail = described(held, policy)
         if (
             facts.pack_id != event.subject.pack
-            or self.store.read(manifest["config"]["digest"]) != encoded(facts.as_dict())
+            or blobs[manifest["config"]["digest"]] != encoded(facts.as_dict())
             or detail.as_dict() != event.detail
             or manifest.get("artifactType") != PACK
             or manifest.get("annotations") != _annotations(facts)

@@ -17,7 +17,6 @@ from tinyfin.registry.events import (
     FIRST_BEFORE,
     Added,
     Event,
-    Explained,
     Opened,
     Promoted,
     Proposed,
@@ -309,7 +308,6 @@ class State:
                 entry.halted, entry.released = mark, None
                 entry.validations, entry.approvals = [], []
             case "retired":
-                assert isinstance(detail, Explained)
                 entry.retired = mark
                 self.places = {k: v for k, v in self.places.items() if v.pack != entry.pack}
 

@@ -153,12 +153,15 @@ class Store:
         """What a manifest lists, by file name."""
         return {one["annotations"][_TITLE]: one for one in self.manifest(digest)["layers"]}
 
-    def check(self, digest: str) -> None:
-        """Read a manifest and all that it names. Raises InputError, MismatchError."""
-        manifest = self.manifest(digest)
+    def check(self, digest: str) -> dict[str, bytes]:
+        """Read a manifest and all that it names, which it returns by digest. Raises InputError,
+        MismatchError."""
+        manifest, found = self.manifest(digest), {}
         for one in (manifest["config"], *manifest["layers"]):
-            if len(self.read(one["digest"])) != one["size"]:
+            found[one["digest"]] = self.read(one["digest"])
+            if len(found[one["digest"]]) != one["size"]:
                 raise MismatchError(f"{digest}: gives another size of {one['digest']}")
+        return found
 
     def index_text(self, listed: Iterable[tuple[str, str | None]]) -> bytes:
         """``index.json``: manifests by digest, each with its name or None; those alone that are

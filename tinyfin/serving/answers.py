@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from tinyfin.data.transactions import ACTIONS
 from tinyfin.features.catalogue import reason_text
 from tinyfin.schema import HOST_FIELDS
+from tinyfin.serving.bodies import ActionName
 from tinyfin.twin import FLAGS, Verdict, error_name
 
 __all__ = ["Fields", "Result", "ScoredTransaction", "result", "verdicts"]
@@ -32,7 +33,7 @@ class ScoredTransaction(_Answer):
     score: float = Field(description="probability of fraud, or a rank where none is calibrated")
     score_q32: int = Field(description="the same times 2^32")
     raw: int
-    action: Literal[ACTIONS]  # type: ignore[valid-type]
+    action: ActionName
     reasons: list[str] = Field(description="why the score is high; none for accept")
     reason_ids: list[int]
     flags: list[str]
@@ -46,11 +47,14 @@ class Result(_Answer):
     message: str | None = Field(description="why it was refused")
 
 
+_FIELDS: dict[str, Any] = {
+    spec.name: (int | None, Field(description=spec.doc)) for spec in HOST_FIELDS
+}
 Fields = create_model(
     "Fields",
     __base__=_Answer,
     __doc__="The host's fields of a card; null where the host knows nothing.",
-    **{spec.name: (int | None, Field(description=spec.doc)) for spec in HOST_FIELDS},  # type: ignore[call-overload]
+    **_FIELDS,
 )
 
 

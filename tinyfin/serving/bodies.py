@@ -35,6 +35,9 @@ __all__ = [
     "transaction_model",
 ]
 
+ActionName = Literal[ACTIONS]  # type: ignore[valid-type]  # mypy reads no values of a tuple
+ResultName = Literal[RESULTS]  # type: ignore[valid-type]  # as above
+
 _EXACT = 2**53
 _SECONDS = range(EPOCH_UNIX_S, 2**32)
 """Times as whole numbers that can mean nothing but seconds since 1970."""
@@ -173,11 +176,11 @@ class Outcome(Body):
     terminal: Name
     id: Id = _ID
     time: Time = _TIME
-    result: Literal[RESULTS]  # type: ignore[valid-type]
+    result: ResultName
     response: Annotated[int, Field(ge=-1, le=99), BeforeValidator(_whole)] = Field(
         -1, description="response code (DE39); -1 is none"
     )
-    action: Literal[ACTIONS] = Field(  # type: ignore[valid-type]
+    action: ActionName = Field(
         ACTIONS[0], description="what the terminal did, whatever was advised"
     )
 
@@ -210,9 +213,7 @@ class CardEvent(Body):
     amount_minor: Annotated[int, Field(ge=0, le=MAX_AMOUNT_MINOR), BeforeValidator(_whole)] = Field(
         0, description="of a request"
     )
-    result: Literal[RESULTS] = Field(  # type: ignore[valid-type]
-        RESULTS[0], description="of an outcome"
-    )
+    result: ResultName = Field(RESULTS[0], description="of an outcome")
     response: Annotated[int, Field(ge=-1, le=99), BeforeValidator(_whole)] = Field(
         -1, description="of an outcome: DE39"
     )
@@ -268,7 +269,7 @@ def parsed_items(body: bytes, model: type[Body], many: str, most: int) -> tuple[
     if not alone:
         if len(given) != 1 or not isinstance(items, list):
             raise RefusedError.of(
-                400, many, items, f"must be a list, and the only key beside it: {{{many!r}: [...]}}"
+                400, many, items, f'must be a list, and the only key: {{"{many}": [...]}}'
             )
         if not 1 <= len(items) <= most:
             raise RefusedError.of(
@@ -284,7 +285,7 @@ def parsed_items(body: bytes, model: type[Body], many: str, most: int) -> tuple[
             found = error.errors(include_url=False)
             count += len(found)
             if len(faults) < _LISTED:
-                faults += [_told(one, where, tuple(model.model_fields)) for one in found]
+                faults += [_fault_of(one, where, tuple(model.model_fields)) for one in found]
     if faults:
         raise RefusedError(422, *faults[:_LISTED], count=count)
     return made, not alone
@@ -301,7 +302,7 @@ def _constant(word: str) -> None:
     raise ValueError(f"{word} is no number; leave the key out or write null")
 
 
-def _told(error: Any, where: str, names: Sequence[str]) -> dict[str, object]:
+def _fault_of(error: Any, where: str, names: Sequence[str]) -> dict[str, object]:
     """A fault of pydantic's in our words."""
     path = [str(part) for part in error["loc"] if part in names or not where]
     name = path[0] if path else str(error["loc"][0]) if error["loc"] else ""

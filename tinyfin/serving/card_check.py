@@ -31,9 +31,9 @@ class CardCheck:
     def __init__(self) -> None:
         self._taken: defaultdict[str, deque[str]] = defaultdict(lambda: deque(maxlen=_JUDGED))
 
-    def require_none(self, columns: Mapping[str, Iterable[object]]) -> Mapping[str, list[str]]:
-        """The values that have a card number's shape, by column, each once, for :meth:`took`.
-        Raises RefusedError when they are card numbers."""
+    def require_none(self, columns: Mapping[str, Iterable[object]]) -> None:
+        """RefusedError when values of a column are card numbers; else those that have a card
+        number's shape are kept, to judge the next small requests."""
         shaped = dict[str, list[str]]()
         for name, values in columns.items():
             words = dict.fromkeys(text for text in map(str, values) if len(text) >= 13)
@@ -48,10 +48,6 @@ class CardCheck:
                 guard.check_words(own, name, len(own))
             except DataError as error:
                 raise RefusedError.of(422, name, None, str(error)) from error
-        return shaped
-
-    def took(self, shaped: Mapping[str, list[str]]) -> None:
-        """The request was done: its values stand beside those of the next small ones."""
-        for name, words in shaped.items():
+        for name, own in shaped.items():
             known = self._taken[name]
-            known.extend(word for word in words[-_JUDGED:] if word not in known)
+            known.extend(word for word in own[-_JUDGED:] if word not in known)

@@ -124,7 +124,7 @@ class HostContext:
         self._schema, self._program = card_program(PAYMENT)
         self.program_id = hashlib.blake2b(self._schema + self._program, digest_size=16).digest()
         """Of what fields are computed with; a snapshot has it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._states = self._empty()
         self.next = 1
         """Number of the next event."""
@@ -214,29 +214,25 @@ class HostContext:
         """Write all cards to a file, at once and whole (docs/formats/host_snapshot.md); updates and
         look-ups wait. Raises InputError."""
         with self._lock:
-            for _ in self._writing(path, threading.Lock(), lambda: None):
+            for _ in self.snapshot_in_steps(path, lambda: None):
                 pass
 
-    def snapshot_in_steps(self, path: str | Path, settle: Callable[[], None]) -> Iterator[None]:
-        """The same, with updates between the steps: whoever restores it repeats the events that
-        came after this call, by their numbers. ``settle`` is called before the file counts: it
-        brings to the disk the events that the states hold."""
-        return self._writing(path, self._lock, settle)
-
-    def _writing(
-        self, path: str | Path, lock: threading.Lock, settle: Callable[[], None]
+    def snapshot_in_steps(
+        self, path: str | Path, sync_journal: Callable[[], None]
     ) -> Iterator[None]:
-        from tinyfin.serving.host_snapshot import CARDS, Head, write_snapshot
+        """The same, with updates between the steps: whoever restores it repeats the events that
+        came after this call, by their numbers. ``sync_journal`` is called before the file takes its
+        name: it brings to the disk the events that the states hold."""
+        from tinyfin.serving.host_snapshot import Head, write_snapshot
 
-        states, slots = self._states, self._states.slots
+        states = self._states
         head = Head(self.program_id, self.shard, self.shards, states.image_bytes, self.next)
 
-        def export(piece: int) -> bytes | None:
-            with lock:
-                start = piece * CARDS
-                return states.export_cards(start, start + CARDS) if start < slots else None
+        def export(first: int, last: int) -> bytes:
+            with self._lock:
+                return states.export_cards(first, last)
 
-        return write_snapshot(path, head, export, settle)
+        return write_snapshot(path, head, states.slots, export, sync_journal)
 
     def restore(self, path: str | Path) -> int:
         """Put the cards of a snapshot in the place of those here; returns the number of the first

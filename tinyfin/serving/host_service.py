@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +20,20 @@ from tinyfin.serving.answers import Fields, Result, result
 from tinyfin.serving.bodies import CardEvent, CardTime, RefusedError, seconds
 from tinyfin.serving.card_check import CardCheck
 from tinyfin.serving.host_context import Events, HostContext
-from tinyfin.serving.kept import Kept
-from tinyfin.serving.web import Operation
+from tinyfin.serving.journal import Journal
+from tinyfin.serving.service import Operation, Service
 
 __all__ = ["HostService"]
 
-NAME = "cards.tfhost"
 _KINDS = ("request", "outcome", "notice")
 _ROW = struct.Struct("<BQQIqh")
 
 
-class HostService(Kept):
-    """A host context, and what was told to it."""
+class HostService(Service):
+    """A host context, and the events that it was sent."""
 
     title = "tinyfin serve-host"
+    snapshot_name = "cards.tfhost"
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class HostService(Kept):
         *,
         folder: Path | None,
         sync: bool = False,
-        save_every_s: float = 3600.0,
+        save_every_s: float = 300.0,
     ) -> None:
         """Raises InputError for a state that is not this context's."""
         self.context = context
@@ -83,25 +83,21 @@ class HostService(Kept):
         shard = f"{self.context.shard} of {self.context.shards}"
         return {"program_id": self.context.program_id.hex(), "shard": shard}
 
-    def health(self) -> dict[str, object]:
-        """State, in numbers."""
+    def facts(self) -> dict[str, object]:
+        """How many cards."""
         return {
-            "status": self.status,
             "cards": len(self.context),
             "card_limit": self.context.cards,
             "evicted": self.context.evicted,
-            "events": self.next - 1,
-            "kept": self.folder is not None,
         }
 
     async def fields(self, items: Sequence[CardTime]) -> list[str]:
         """The fields of each card, in their order."""
         tokens = self._tokens(items)
-        shaped = self._cards.require_none({"token": tokens.tolist()})
+        self._cards.require_none({"token": tokens.tolist()})
         field = "cards[{}].time" if len(items) > 1 else "time"
         times = seconds([item.time for item in items], field)[0].astype(np.uint32)
         values = self.context.look_up(tokens, times)
-        self._cards.took(shaped)
         names = [spec.name for spec in HOST_FIELDS]
         return [
             json.dumps({name: None if x < 0 else x for name, x in zip(names, row, strict=True)})
@@ -120,17 +116,11 @@ class HostService(Kept):
             kind = _KINDS.index(item.kind)
             rows.append(_ROW.pack(kind, item.token, item.id, t_s, about, code))
         events = _events(rows)
-        shaped: Mapping[str, list[str]] = {}
-
-        def require() -> None:
-            nonlocal shaped
-            shaped = self._cards.require_none({"token": tokens})
-
-        def apply(first: int) -> npt.NDArray[np.int32]:
-            self._cards.took(shaped)
-            return self.context.update_all(events, first)
-
-        codes = await self.take(rows, apply, require)
+        codes = await self.take(
+            rows,
+            lambda first: self.context.update_all(events, first),
+            lambda: self._cards.require_none({"token": tokens}),
+        )
         return [result(code) for code in codes.tolist()]
 
     @staticmethod
@@ -154,21 +144,19 @@ class HostService(Kept):
             raise RefusedError.of(422, "token", None, str(error)) from error
         return tokens
 
-    def load(self, folder: Path) -> int:
-        """The cards of ``cards.tfhost``."""
-        path = folder / NAME
-        return self.context.restore(path) if path.exists() else 1
+    def restore(self, path: Path) -> int:
+        """Its cards."""
+        return self.context.restore(path)
 
-    def again(self, number: int, payload: bytes) -> None:
+    def repeat(self, number: int, payload: bytes) -> None:
         """An event of the journal."""
         self.context.update_all(_events([payload]), number)
 
-    async def snapshot(self, folder: Path) -> int:
+    async def snapshot(self, path: Path, journal: Journal) -> int:
         """Some cards at a time; requests are answered in between."""
-        assert self.journal is not None
         async with self.lock:
-            first = self.journal.rotate()
-            steps = self.context.snapshot_in_steps(folder / NAME, self.journal.settle)
+            first = journal.rotate()
+            steps = self.context.snapshot_in_steps(path, journal.sync_all)
         while await asyncio.to_thread(next, steps, True) is None:
             pass
         return first

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a service was told, on disk before it is answered: docs/formats/served_state.md.
+"""The events of a service, on disk before it is answered: docs/formats/served_state.md.
 
 The engine is deterministic, so a snapshot and the events behind it give the state, byte for byte.
 """
@@ -19,18 +19,17 @@ from typing import BinaryIO
 from tinyfin import files
 from tinyfin.errors import InputError
 from tinyfin.progress import say
+from tinyfin.serving.state_files import FORMAT, START_OVER, facts_of
 
 __all__ = ["Journal"]
 
-MAGIC = b"TFJN"
-FORMAT = 1
+_MAGIC = b"TFJN"
 MAX_RECORD = 1 << 16
 _HEAD = struct.Struct("<4sHH16sQ")
 _RECORD = struct.Struct("<II")
 _NAME = re.compile(r"journal-(\d{20})\.tfjournal\Z")
 _LOOK_AHEAD = 8
 """Records that may be damaged in a row where a length is wrong too."""
-_START_OVER = "restore an older copy of the folder, or start with an empty one"
 
 
 class Journal:
@@ -57,11 +56,11 @@ class Journal:
 
         Raises InputError for a folder in which records are missing or damaged.
         """
-        segments = sorted(self._segments())
-        if segments and not segments[0][0] <= first:
+        segments = self._segments()
+        if segments and segments[0][0] > first:
             raise InputError(
                 f"{self.folder}: its journal begins with event {segments[0][0]}, and the snapshot "
-                f"ends before event {first}; {_START_OVER}"
+                f"ends before event {first}; {START_OVER}"
             )
         self.next = first
         for i, (number, path) in enumerate(segments):
@@ -73,7 +72,7 @@ class Journal:
                     yield number, payload
                 number += 1
             if following not in (None, number) or number < first:
-                raise InputError(f"{path}: ends before event {following or first}; {_START_OVER}")
+                raise InputError(f"{path}: ends before event {following or first}; {START_OVER}")
             self.next = number
         self.rotate()
 
@@ -101,7 +100,7 @@ class Journal:
         """Remove what the last :meth:`append` has written, and write no more. Raises OSError."""
         try:
             self._cut(self._open(), self._last)
-            self.settle()
+            self.sync_all()
         finally:
             self.close()
 
@@ -114,10 +113,10 @@ class Journal:
             return self.next
         path = self.folder / f"journal-{self.next:020d}.tfjournal"
         made, placed = self.folder / "journal.new", False
-        head = _HEAD.pack(MAGIC, FORMAT, _HEAD.size, self._program_id, self.next)
+        head = _HEAD.pack(_MAGIC, FORMAT, _HEAD.size, self._program_id, self.next)
         try:
             if self._file is not None:
-                self.settle()  # a power cut must leave no gap before the new one
+                self.sync_all()  # a power cut must leave no gap before the new one
             place = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             file = os.fdopen(place, "wb", buffering=0)
             try:
@@ -141,12 +140,11 @@ class Journal:
 
     def drop_before(self, first: int) -> None:
         """Remove the segments that hold nothing from ``first`` on."""
-        segments = sorted(self._segments())
-        for (_, path), (following, _) in pairwise(segments):
+        for (_, path), (following, _) in pairwise(self._segments()):
             if following <= first:
                 path.unlink()
 
-    def settle(self) -> None:
+    def sync_all(self) -> None:
         """Bring every record to the disk. Raises OSError."""
         os.fsync(self._open().fileno())
 
@@ -170,10 +168,10 @@ class Journal:
             raise OSError("the journal is closed")
         return self._file
 
-    def _segments(self) -> Iterator[tuple[int, Path]]:
-        for path in self.folder.iterdir():
-            if found := _NAME.fullmatch(path.name):
-                yield int(found[1]), path
+    def _segments(self) -> list[tuple[int, Path]]:
+        """Number of the first record, and file, of each segment, in order."""
+        named = ((_NAME.fullmatch(path.name), path) for path in self.folder.iterdir())
+        return sorted((int(found[1]), path) for found, path in named if found)
 
     def _read(self, path: Path, first: int, *, cut: bool) -> Iterator[bytes]:
         """Payloads of a segment. With ``cut`` it may end within a record, which is removed."""
@@ -202,7 +200,7 @@ class Journal:
                 if not cut or not _is_cut(rest, first):
                     raise InputError(
                         f"{path}: is damaged at byte {start}, in event {first}, and events may "
-                        f"follow in the {len(rest)} bytes from there on; {_START_OVER}"
+                        f"follow in the {len(rest)} bytes from there on; {START_OVER}"
                     )
                 say(
                     f"{path}: event {first} at its end is not whole, as when the process ends "
@@ -217,21 +215,14 @@ class Journal:
                 return
 
     def _check(self, path: Path, head: bytes, first: int) -> None:
-        if len(head) < _HEAD.size or head[:4] != MAGIC:
-            raise InputError(f"{path}: is no journal; {_START_OVER}")
-        _, version, size, program_id, number = _HEAD.unpack(head)
-        if version > FORMAT:
-            raise InputError(
-                f"{path}: has format {version}, and this tinyfin reads up to {FORMAT}; read it "
-                "with a newer one"
-            )
+        program_id, number = facts_of(path, head, _HEAD, _MAGIC, "journal", START_OVER)
         if program_id != self._program_id:
             raise InputError(
                 f"{path}: was written for the feature program {program_id.hex()}, and this one is "
                 f"{self._program_id.hex()}; give another --state, or the pack before"
             )
-        if size != _HEAD.size or number != first:
-            raise InputError(f"{path}: is damaged (its header breaks a rule); {_START_OVER}")
+        if number != first:
+            raise InputError(f"{path}: begins with event {number}, not {first}; {START_OVER}")
 
 
 def _is_cut(rest: bytes, number: int) -> bool:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
 
-if TYPE_CHECKING:
-    from tinyfin.serving.web import Operation, Service
+from tinyfin import __version__
+from tinyfin.serving.service import Operation, Service
 
 __all__ = ["document"]
 
@@ -41,9 +41,7 @@ _REFUSALS = {
 }
 
 
-def document(
-    service: Service, operations: Sequence[Operation], version: str, batch: int
-) -> dict[str, Any]:
+def document(service: Service, operations: Sequence[Operation], batch: int) -> dict[str, Any]:
     """OpenAPI 3.1."""
     models: list[type[BaseModel]] = [Refusal]
     for operation in operations:
@@ -66,7 +64,7 @@ def document(
         paths[path] = {"get": {"summary": what, "responses": {"200": content}}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": service.title, "version": version},
+        "info": {"title": service.title, "version": __version__},
         "paths": paths,
         "components": {"schemas": schemas["$defs"]},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,11 +19,18 @@ from tinyfin.schema import Schema
 from tinyfin.serving.answers import Result, ScoredTransaction, result, verdicts
 from tinyfin.serving.bodies import Notice, Outcome, RefusedError, seconds, transaction_model
 from tinyfin.serving.card_check import CardCheck
-from tinyfin.serving.kept import Kept
-from tinyfin.serving.terminal_events import Outcome as OutcomeEvent
-from tinyfin.serving.terminal_events import Score, TerminalEvent, TerminalNotice, packed, unpacked
-from tinyfin.serving.terminals import NAME, Terminals
-from tinyfin.serving.web import Operation
+from tinyfin.serving.journal import Journal
+from tinyfin.serving.service import Operation, Service
+from tinyfin.serving.terminal_events import (
+    Score,
+    TerminalEvent,
+    TerminalNotice,
+    TerminalOutcome,
+    as_int64,
+    packed,
+    unpacked,
+)
+from tinyfin.serving.terminals import Terminals
 from tinyfin.twin import Verdict
 
 __all__ = ["ScoringService"]
@@ -32,10 +39,11 @@ _STEP = 16
 """Terminals that are saved before requests are answered again."""
 
 
-class ScoringService(Kept):
+class ScoringService(Service):
     """One pack, and the states of up to ``terminals`` terminals."""
 
     title = "tinyfin serve"
+    snapshot_name = "terminals.tfstate"
 
     def __init__(
         self,
@@ -57,10 +65,7 @@ class ScoringService(Kept):
         self._identity = {"pack_id": pack.pack_id.hex(), "model_id": pack.model_id.hex()}
         self.terminals = Terminals(pack.data, program_id, limit=terminals, keys=keys)
         self._cards = CardCheck()
-        self._missing = [
-            spec.missing - 2**64 if spec.missing >= 2**63 else spec.missing
-            for spec in schema.fields
-        ]
+        self._missing = [as_int64(spec.missing) for spec in schema.fields]
         super().__init__(folder, program_id, sync=sync, save_every_s=save_every_s)
         self._actions = Counter(
             "tinyfin_transactions", "Verdicts, by action.", ("action",), registry=self.registry
@@ -110,15 +115,9 @@ class ScoringService(Kept):
         """Pack and model."""
         return self._identity
 
-    def health(self) -> dict[str, object]:
-        """State, in numbers."""
-        return {
-            "status": self.status,
-            "terminals": len(self.terminals),
-            "terminal_limit": self.terminals.limit,
-            "events": self.next - 1,
-            "kept": self.folder is not None,
-        }
+    def facts(self) -> dict[str, object]:
+        """How many terminals."""
+        return {"terminals": len(self.terminals), "terminal_limit": self.terminals.limit}
 
     async def score(self, items: Sequence[Any]) -> list[str]:
         """Verdicts of transactions, in their order."""
@@ -141,7 +140,7 @@ class ScoringService(Kept):
         times = seconds([item.time for item in items], _place("outcomes", items)("time"))[0]
         return await self._results(
             [
-                OutcomeEvent(
+                TerminalOutcome(
                     item.terminal,
                     item.id,
                     t_s,
@@ -168,7 +167,7 @@ class ScoringService(Kept):
 
     def _require_space(self, names: Sequence[str]) -> None:
         """RefusedError for one terminal too many."""
-        if len(self.terminals) + self.terminals.new_among(names) > self.terminals.limit:
+        if not self.terminals.has_space(names):
             raise RefusedError.of(
                 422,
                 "terminal",
@@ -186,7 +185,7 @@ class ScoringService(Kept):
             present |= 1 << i
             if spec.type == "enum":
                 value = spec.values.index(value)
-            values[i] = value - 2**64 if value >= 2**63 else value
+            values[i] = as_int64(value)
         return Score(item.terminal, item.id, t_s, t_local_s, present, tuple(values))
 
     async def _results(
@@ -203,36 +202,32 @@ class ScoringService(Kept):
             "id": [event.id for event in events],
             "token": [token for token in tokens if token is not None],
         }
-        shaped: Mapping[str, list[str]] = {}
 
         def require() -> None:
-            nonlocal shaped
-            shaped = self._cards.require_none(columns)
             self._require_space(names)
+            self._cards.require_none(columns)
 
         def apply(first: int) -> list[Verdict | int]:
-            self._cards.took(shaped)
             return [self.terminals.apply(first + i, event) for i, event in enumerate(events)]
 
         return await self.take([packed(event, self.schema) for event in events], apply, require)
 
-    def load(self, folder: Path) -> int:
-        """The states of ``terminals.tfstate``."""
-        return self.terminals.read(folder / NAME)
+    def restore(self, path: Path) -> int:
+        """Its terminals."""
+        return self.terminals.read(path)
 
-    def again(self, number: int, payload: bytes) -> None:
+    def repeat(self, number: int, payload: bytes) -> None:
         """An event of the journal."""
         event = unpacked(payload)
-        if self.terminals.new_among([event.terminal]) + len(self.terminals) > self.terminals.limit:
+        if not self.terminals.has_space([event.terminal]):
             raise InputError(f"it has more than {self.terminals.limit} terminals: --terminals")
         self.terminals.apply(number, event)
 
-    async def snapshot(self, folder: Path) -> int:
+    async def snapshot(self, path: Path, journal: Journal) -> int:
         """A few terminals at a time; requests are answered in between."""
-        assert self.journal is not None
         async with self.lock:
-            first = self.journal.rotate()
-        steps = self.terminals.write(folder / NAME, first, self.journal.settle)
+            first = journal.rotate()
+            steps = self.terminals.write(path, first, journal.sync_all)
         for i, _ in enumerate(steps):
             if i % _STEP == _STEP - 1:
                 await asyncio.sleep(0)

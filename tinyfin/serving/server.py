@@ -26,7 +26,7 @@ __all__ = ["Listening", "known_hosts", "serve"]
 
 _KEEP_ALIVE_S = 60
 _ENDING_S = 10
-"""For requests that are being answered when the service is told to end."""
+"""For requests that are being answered when a signal ends the service."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,14 @@ def known_hosts(host: str, further: Sequence[str]) -> frozenset[str] | None:
 class _Server(uvicorn.Server):
     """Signals are ours: they come from the loop, and one of them is enough."""
 
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
@@ -75,7 +83,7 @@ def _impatient(deadline_s: float) -> type[H11Protocol]:
     class Impatient(H11Protocol):
         _waiting: asyncio.TimerHandle | None = None
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP, or TLS
             super().connection_made(transport)
             self._wait()
 
@@ -107,9 +115,11 @@ def _impatient(deadline_s: float) -> type[H11Protocol]:
     return Impatient
 
 
-def serve(app: Starlette, where: Listening, limits: Limits, told: Callable[[str], None]) -> None:
-    """Answer until SIGINT or SIGTERM; ``told`` gets the address when it does. Raises InputError
-    when the address cannot be had, or a certificate cannot be used."""
+def serve(
+    app: Starlette, where: Listening, limits: Limits, announce: Callable[[str], None]
+) -> None:
+    """Answer until SIGINT or SIGTERM; ``announce`` gets the address as soon as it is answered at.
+    Raises InputError when the address cannot be used, or a certificate."""
     config = uvicorn.Config(
         app,
         http=_impatient(limits.deadline_s),
@@ -137,13 +147,9 @@ def serve(app: Starlette, where: Listening, limits: Limits, told: Callable[[str]
     with _bound(where) as listener:
         scheme = "http" if where.certificate is None else "https"
         host = f"[{where.host}]" if ":" in where.host else where.host
-
-        class Telling(_Server):
-            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-                await super().startup(sockets)
-                told(f"{scheme}://{host}:{listener.getsockname()[1]}")
-
-        asyncio.run(Telling(config).serve(sockets=[listener]))
+        address = f"{scheme}://{host}:{listener.getsockname()[1]}"
+        server = _Server(config, lambda: announce(address))
+        asyncio.run(server.serve(sockets=[listener]))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,15 @@ from typing import NamedTuple
 
 from tinyfin.schema import Schema
 
-__all__ = ["Outcome", "Score", "TerminalEvent", "TerminalNotice", "packed", "unpacked"]
+__all__ = [
+    "Score",
+    "TerminalEvent",
+    "TerminalNotice",
+    "TerminalOutcome",
+    "as_int64",
+    "packed",
+    "unpacked",
+]
 
 
 class Score(NamedTuple):
@@ -22,7 +30,7 @@ class Score(NamedTuple):
     values: tuple[int, ...]
 
 
-class Outcome(NamedTuple):
+class TerminalOutcome(NamedTuple):
     """What became of it: index into RESULTS, DE39 or -1, index into ACTIONS."""
 
     terminal: str
@@ -44,12 +52,17 @@ class TerminalNotice(NamedTuple):
     fraud: bool
 
 
-TerminalEvent = Score | Outcome | TerminalNotice
+TerminalEvent = Score | TerminalOutcome | TerminalNotice
 
 _HEAD = struct.Struct("<BH")
 _SCORE = struct.Struct("<QIII")
 _OUTCOME = struct.Struct("<QIBbB")
 _NOTICE = struct.Struct("<QIIQ?")
+
+
+def as_int64(value: int) -> int:
+    """A u64 as the int64 of the same bits; any other value as it is."""
+    return value - 2**64 if value >= 2**63 else value
 
 
 def packed(event: TerminalEvent, schema: Schema) -> bytes:
@@ -59,10 +72,10 @@ def packed(event: TerminalEvent, schema: Schema) -> bytes:
         values, present = list(event.values), event.present
         for i, field in enumerate(schema.fields):
             if field.ram_only:
-                values[i], present = field.missing, present & ~(1 << i)
+                values[i], present = as_int64(field.missing), present & ~(1 << i)
         body = _SCORE.pack(event.id, event.t_s, event.t_local_s, present)
         return _HEAD.pack(0, len(name)) + name + body + struct.pack(f"<{len(values)}q", *values)
-    if isinstance(event, Outcome):
+    if isinstance(event, TerminalOutcome):
         return _HEAD.pack(1, len(name)) + name + _OUTCOME.pack(*event[1:])
     return _HEAD.pack(2, len(name)) + name + _NOTICE.pack(*event[1:])
 
@@ -79,7 +92,7 @@ def unpacked(payload: bytes) -> TerminalEvent:
             row = struct.unpack(f"<{len(values) // 8}q", values)
             return Score(name, id_, t_s, t_local_s, present, row)
         if kind == 1:
-            return Outcome(name, *_OUTCOME.unpack(payload[at:]))
+            return TerminalOutcome(name, *_OUTCOME.unpack(payload[at:]))
         if kind == 2:
             return TerminalNotice(name, *_NOTICE.unpack(payload[at:]))
     except struct.error as error:

@@ -8,9 +8,8 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from prometheus_client import (
@@ -20,18 +19,17 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tinyfin import __version__
-from tinyfin.serving.bodies import Body, RefusedError, fault, parsed_items
+from tinyfin.serving.bodies import RefusedError, parsed_items
 from tinyfin.serving.openapi import document
+from tinyfin.serving.service import Operation, Service
 
-__all__ = ["Limits", "Operation", "Service", "application"]
+__all__ = ["Limits", "application"]
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """Upper bounds of the latency histogram."""
@@ -51,62 +49,20 @@ class Limits:
     connections: int = 1000
 
 
-@dataclass(frozen=True)
-class Operation:
-    """What is posted to a path: items of ``model``, one alone or a list of them under ``many``;
-    each is answered with an ``answer``, as JSON, under ``answer_one`` or ``answer_many``."""
-
-    path: str
-    summary: str
-    model: type[Body]
-    many: str
-    answer: type[BaseModel]
-    answer_one: str
-    answer_many: str
-    handle: Callable[[Sequence[Any]], Awaitable[list[str]]]
-
-
-class Service(Protocol):
-    """What an application answers with."""
-
-    title: str
-    registry: CollectorRegistry
-
-    def operations(self) -> Sequence[Operation]:
-        """Its paths."""
-
-    def identity(self) -> dict[str, str]:
-        """What every answer says of the service."""
-
-    def health(self) -> dict[str, object]:
-        """For /health."""
-
-    async def start(self) -> None:
-        """Before the first request."""
-
-    async def stop(self) -> None:
-        """After the last one."""
-
-
-@dataclass
 class _Metrics:
-    registry: CollectorRegistry
-    requests: Counter = field(init=False)
-    seconds: Histogram = field(init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "tinyfin_requests",
             "Requests, by path and HTTP status.",
             ("path", "status"),
-            registry=self.registry,
+            registry=registry,
         )
         self.seconds = Histogram(
             "tinyfin_request_seconds",
             "From the head of a request to its answer.",
             ("path",),
             buckets=_SECONDS,
-            registry=self.registry,
+            registry=registry,
         )
 
 
@@ -117,7 +73,7 @@ def application(
     asked; None: by any."""
     metrics = _Metrics(service.registry)
     operations = service.operations()
-    described = document(service, operations, __version__, limits.batch)
+    described = document(service, operations, limits.batch)
 
     def post(operation: Operation) -> Route:
         async def endpoint(request: Request) -> Response:
@@ -151,7 +107,7 @@ def application(
         routes=[
             *map(post, operations),
             get("/health", lambda: JSONResponse({**service.identity(), **service.health()})),
-            get("/metrics", lambda: _exposition(metrics)),
+            get("/metrics", lambda: _exposition(service.registry)),
             get("/openapi.json", lambda: JSONResponse(described)),
         ],
         exception_handlers={HTTPException: _no_such},
@@ -159,9 +115,8 @@ def application(
     )
 
 
-def _exposition(metrics: _Metrics) -> Response:
-    text = generate_latest(metrics.registry)
-    return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+def _exposition(registry: CollectorRegistry) -> Response:
+    return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 def _measured(
@@ -190,7 +145,7 @@ def _measured(
         except Exception as error:
             print(f"error: {request.method} {path}: {error!r}", file=sys.stderr, flush=True)
             message = "the service failed; its standard error says why"
-            response = JSONResponse(_errors("", None, message), 500)
+            response = JSONResponse(RefusedError.of(500, "", None, message).content, 500)
         metrics.seconds.labels(path).observe(time.perf_counter() - start)
         metrics.requests.labels(path, response.status_code).inc()
         return response
@@ -228,8 +183,8 @@ async def _body(request: Request, limits: Limits) -> bytes:
     too_long = RefusedError.of(
         413, "body", None, f"has more than {limits.body_bytes} bytes; send several requests"
     )
-    told = request.headers.get("content-length", "0")
-    if told.isdecimal() and int(told) > limits.body_bytes:
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > limits.body_bytes:
         raise too_long
     parts, size = list[bytes](), 0
     try:
@@ -255,8 +210,5 @@ async def _no_such(request: Request, error: Exception) -> Response:
         if status == 405
         else "is not served here; /openapi.json lists the paths"
     )
-    return JSONResponse(_errors("path", request.url.path, message), status, headers=headers)
-
-
-def _errors(where: str, value: object, message: str) -> Mapping[str, object]:
-    return {"errors": [fault(where, value, message)], "count": 1}
+    content = RefusedError.of(status, "path", request.url.path, message).content
+    return JSONResponse(content, status, headers=headers)

@@ -125,8 +125,8 @@ class KnownLabels:
     ) -> tuple[Ages, Ages]:
         """Seconds from the transaction of the newest label that a notice had given by then to each
         of ``rows`` of the chunk: of all terminals, of the own one. FAR_S where there is none."""
-        told = notices_of(tx, self._notices)
-        columns = (tx.terminal[told.index], tx.t_mono_s[told.index], told.known_s)
+        notes = notices_of(tx, self._notices)
+        columns = (tx.terminal[notes.index], tx.t_mono_s[notes.index], notes.known_s)
         new = np.stack([column.astype(np.int64) for column in columns])
         waiting = np.concatenate([self._waiting, new], axis=1)
         terminal, t = tx.terminal[rows].astype(np.int64), tx.t_mono_s[rows].astype(np.int64)

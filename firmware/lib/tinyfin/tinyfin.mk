@@ -5,8 +5,8 @@
 #   include ../tinyfin/firmware/lib/tinyfin/tinyfin.mk
 #
 # gives TINYFIN_SOURCES to compile, and TINYFIN_CFLAGS for them and for what includes tinyfin.h; the
-# kernels that the folder's packs need are linked alone. TINYFIN_CORE: a core of the list below, where your own
-# flags do not name it. Macros of the list in tinyfin.h: add -D... to your own flags.
+# kernels that the packs of the folder need are linked alone. TINYFIN_CORE: a core of the list below,
+# where your own flags do not name it. Macros of the list in tinyfin.h: add -D... to your own flags.
 TINYFIN_DIR := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 TINYFIN_SOURCES := $(sort $(wildcard $(TINYFIN_DIR)/src/*.c $(TINYFIN_DIR)/src/*/*.c))
 TINYFIN_CFLAGS := -I$(TINYFIN_DIR)/include -ffunction-sections -fdata-sections

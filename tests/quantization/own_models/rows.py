@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinyfin.pack.maps import InputMap
-from tinyfin.quantization.own_models.meaning import Meaning, RunInputs
+from tinyfin.quantization.own_models.run_inputs import Meaning, RunInputs
 from tinyfin.training.families import codes_to_float
 
 NAMES = ("a", "b", "c", "d")

@@ -53,7 +53,7 @@ def sound(kind: str) -> list[bytes]:
         return [own_tflite(4)]
     if kind == "skops":
         some = (
-            RandomForestClassifier(2, max_depth=2),
+            make_pipeline(StandardScaler(), RandomForestClassifier(2, max_depth=2)),
             make_pipeline(StandardScaler(), MLPClassifier((3,), max_iter=2)),
             HistGradientBoostingClassifier(max_iter=2, max_depth=2),
             IsolationForest(n_estimators=2, max_samples=8),
@@ -190,6 +190,30 @@ def renamed(estimator: object, change: Callable[[dict[str, Any]], None]) -> byte
                 own = json.dumps(schema) if name == "schema.json" else archive.read(name)
                 made.writestr(name, own)
     return out.getvalue()
+
+
+def test_trees_whose_lists_differ_in_length_are_refused(tmp_path: Path) -> None:
+    [sound_file] = sound("xgboost.json")
+    file = json.loads(sound_file)
+    tree = file["learner"]["gradient_booster"]["model"]["trees"][1]
+    tree |= {"split_type": [1], "split_indices": []}
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(file))
+    with pytest.raises(ModelError, match=r"own\.json: tree 1: damaged, its lists are not of one"):
+        taken(path)
+
+
+@pytest.mark.parametrize("wrong", [{"scale_": np.ones(2)}, {"n_features_in_": 3}, {"mean_": "?"}])
+def test_a_scaler_that_does_not_fit_its_trees_is_refused(
+    wrong: dict[str, object], tmp_path: Path
+) -> None:
+    _, scaled, y = data()
+    own = make_pipeline(StandardScaler(), RandomForestClassifier(2, max_depth=2)).fit(scaled, y)
+    vars(own[0]).update(wrong)
+    path = tmp_path / "own.skops"
+    path.write_bytes(dumps(own))
+    with pytest.raises(ModelError, match=r"own\.skops: its scaler is not as scikit-learn fits it"):
+        taken(path)
 
 
 @pytest.mark.parametrize("times", [1, 40])

@@ -91,6 +91,12 @@ def test_scaling_by_constants_costs_no_layer() -> None:
     assert kinds.count("Dense") == 3
 
 
+KINDS = (
+    *("Gemm", "Add", "Sub", "Mul", "Div", "Relu", "Clip", "Concat"),
+    *("LeakyRelu", "Tanh", "Softmax", "Sigmoid", "Identity"),
+)
+
+
 @st.composite
 def network(draw: st.DrawFn) -> ModelProto:
     """Operators in any order on vectors of any width."""
@@ -98,25 +104,7 @@ def network(draw: st.DrawFn) -> ModelProto:
     values = [("x", WIDTH)]
     for k in range(draw(st.integers(1, 8))):
         (x, width), (other, wide) = draw(st.sampled_from(values)), draw(st.sampled_from(values))
-        kind = draw(
-            st.sampled_from(
-                [
-                    "Gemm",
-                    "Add",
-                    "Sub",
-                    "Mul",
-                    "Div",
-                    "Relu",
-                    "Clip",
-                    "Concat",
-                    "LeakyRelu",
-                    "Tanh",
-                    "Softmax",
-                    "Sigmoid",
-                    "Identity",
-                ]
-            )
-        )
+        kind = draw(st.sampled_from(KINDS))
         out = f"v{k}"
         if kind == "Gemm":
             wide = draw(st.integers(1, 6))

@@ -44,7 +44,7 @@ from tinyfin.pack.integer_model import Forest
 from tinyfin.pack.integer_plan import compile_integer_plan
 from tinyfin.pack.readout import Readout
 from tinyfin.quantization.own_models.ensemble import Ensemble, Tree, fitted
-from tinyfin.quantization.own_models.meaning import Meaning
+from tinyfin.quantization.own_models.run_inputs import Meaning
 from tinyfin.quantization.own_models.xgboost_file import _LOGISTIC, _PLAIN
 from tinyfin.quantization.own_network import read_file
 from tinyfin.training.families import FittedIntegers, codes_to_float

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trees that another tool grew, and the trees of the operator FOREST that they become.
 
-A terminal's tree compares int8 codes. A threshold between the values of two neighbouring codes is
-one of codes, so trees that were grown on codes are exact, whatever the numbers that stand for the
-codes. Leaves become bytes as in family ``boosted``.
+A terminal's tree compares int8 codes. A threshold between the values of two neighbouring codes
+splits the codes in the same way, so trees that were grown on codes are exact, whatever numbers
+stood for the codes. Leaves become bytes as in family ``boosted``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +17,12 @@ import numpy.typing as npt
 from tinyfin.errors import ModelError
 from tinyfin.pack.integer_model import MAX_DEPTH, MAX_TERMS, Forest
 from tinyfin.progress import shown
-from tinyfin.quantization.own_models.meaning import RunInputs
+from tinyfin.quantization.own_models.run_inputs import RunInputs
 from tinyfin.results.run import FitFacts
 from tinyfin.training.families import FittedIntegers
 from tinyfin.training.families.complete_tree import CompleteTree, complete_tree
 
-__all__ = ["Ensemble", "Tree", "fitted"]
+__all__ = ["Ensemble", "Tree", "fitted", "input_name"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -40,6 +40,9 @@ class Tree:
     right: Integers
     value: Floats
     """Of leaves."""
+    zero_left: Integers | None = None
+    """Of splits, where zero goes whatever the threshold: 1 left, 0 right, -1 as it decides; None
+    where all are -1."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,11 @@ class Ensemble:
     """Of the inputs, where the file has them."""
     scaler: Callable[[npt.NDArray[np.number]], npt.NDArray[np.number]] | None = None
     """What the inputs [n, inputs] go through before the trees, each alone and rising."""
-    zero_left: Callable[[int, int], bool | None] = lambda tree, node: None
-    """Where zero goes at a split, if the threshold does not decide it."""
+
+
+def input_name(names: Sequence[str], feature: int) -> str:
+    """How a message calls an input of a model."""
+    return names[feature] if 0 <= feature < len(names) else f"input {feature}"
 
 
 def fitted(
@@ -71,7 +77,7 @@ def fitted(
     moved: set[int] = set()
     splits = _Splits(ensemble, low, high, moved)
     trees = shown("reading the trees", ensemble.trees, "trees")
-    found = [_on_codes(splits, i, tree, where) for i, tree in enumerate(trees)]
+    found = [_on_codes(splits, tree, f"{where}: tree {i}") for i, tree in enumerate(trees)]
     depth = max(1, max(one.depth for one in found))
     whole = [_complete(one, depth, columns) for one in found]
     feature, threshold, value = (np.stack(part) for part in zip(*whole, strict=True))
@@ -103,24 +109,27 @@ class _Splits:
     moved: set[int]
     """Inputs of which some split was within the values of one code."""
 
-    def codes_left(self, tree: int, node: int, feature: int, threshold: float) -> int:
+    def codes_left(self, tree: Tree, node: int, at: str) -> int:
         """How many of the 256 codes go left."""
+        feature, threshold = int(tree.feature[node]), float(tree.threshold[node])
+        if not 0 <= feature < self.ensemble.inputs or np.isnan(threshold):
+            raise ModelError(
+                f"{at}: damaged, node {node} compares input {feature} with {threshold}; write the "
+                "file again"
+            )
         below = np.less if self.ensemble.below else np.less_equal
         low, high = self.low[:, feature], self.high[:, feature]
         first, last = below(low, threshold), below(high, threshold)
         if np.any(first != last):
             self.moved.add(feature)
             last = below((low + high) / 2, threshold)
-        zero = self.ensemble.zero_left(tree, node)
-        if zero is not None:
-            at = (low <= 0) & (high >= 0)
-            if np.any(last[at] != zero):
-                names = self.ensemble.names or ()
-                name = names[feature] if feature < len(names) else f"input {feature}"
-                raise ModelError(
-                    f"tree {tree}: takes a value of 0 as missing and sends it against the "
-                    f"threshold of {name}; train with zero_as_missing=false"
-                )
+        zero_left = -1 if tree.zero_left is None else tree.zero_left[node]
+        if zero_left >= 0 and np.any(last[(low <= 0) & (high >= 0)] != zero_left):
+            raise ModelError(
+                f"{at}: takes a value of 0 as missing and sends it against the threshold of "
+                f"{input_name(self.ensemble.names or (), feature)}; train with "
+                "zero_as_missing=false"
+            )
         return int(np.count_nonzero(last))
 
 
@@ -136,9 +145,8 @@ class _CodeTree:
     depth: int
 
 
-def _on_codes(splits: _Splits, index: int, tree: Tree, where: str) -> _CodeTree:
+def _on_codes(splits: _Splits, tree: Tree, at: str) -> _CodeTree:
     """The tree with code thresholds, checked: every node has one parent, every number is one."""
-    at = f"{where}: tree {index}"
     n = len(tree.feature)
     lists = (tree.threshold, tree.left, tree.right, tree.value)
     if n == 0 or any(len(part) != n for part in lists):
@@ -159,16 +167,7 @@ def _on_codes(splits: _Splits, index: int, tree: Tree, where: str) -> _CodeTree:
             if not np.isfinite(tree.value[node]):
                 raise ModelError(f"{at}: the leaf {node} is {tree.value[node]}; train it again")
             continue
-        feature, threshold = int(tree.feature[node]), float(tree.threshold[node])
-        if not 0 <= feature < splits.ensemble.inputs or np.isnan(threshold):
-            raise ModelError(
-                f"{at}: damaged, node {node} compares input {feature} with {threshold}; write the "
-                "file again"
-            )
-        try:
-            count = splits.codes_left(index, node, feature, threshold)
-        except ModelError as error:
-            raise ModelError(f"{where}: {error}") from None
+        count = splits.codes_left(tree, node, at)
         codes[node] = count - 129
         if count in (0, 256):
             stands[node] = left if count else right

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import ModelError
+from tinyfin.quantization.own_models import first_line
 from tinyfin.tflite.refused_layers import on_vectors
 from tinyfin.training.families import INPUT_STEPS, Readout, codes_to_float
 from tinyfin.training.keras_types import Layer, Network
@@ -45,10 +46,9 @@ def loaded(tf: ModuleType, path: Path) -> Network:
     try:
         network: Network = tf.keras.models.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds, with the layer in the text
-        text = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            f"{path}: Keras cannot load it: {text[0]}; save it with model.save, without layers of "
-            "your own"
+            f"{path}: Keras cannot load it: {first_line(error)}; save it with model.save, without "
+            "layers of your own"
         ) from error
     return network
 

@@ -2,7 +2,7 @@
 """A network that another tool made, as few kinds of nodes, and the Keras network that it becomes.
 
 Every value is one vector per row. Scalings by constants are folded into the dense layer before or
-after them: what is left costs no operator, and no int8 tensor holds inputs of other ranges.
+after them: they cost no operator, and inputs of different ranges do not share an int8 tensor.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy.typing as npt
 from tinyfin.errors import ModelError
 from tinyfin.training.keras_types import Network, Tensor
 
-__all__ = ["MAX_WIDTH", "Activation", "Layers"]
+__all__ = ["Activation", "Layers"]
 
-MAX_WIDTH = 65500
+_MAX_WIDTH = 65500
 """Of a vector: that of a plan."""
 _MAX_NODES = 512
 """Keras takes seconds to build more, and gives up at about 1000 in a row."""
@@ -212,8 +212,8 @@ class Layers:
         return len(self._nodes) - 1
 
     def _note_width(self, width: int) -> None:
-        if not 1 <= width <= MAX_WIDTH:
-            raise ModelError(f"a vector of {width} values; a plan holds 1 to {MAX_WIDTH}")
+        if not 1 <= width <= _MAX_WIDTH:
+            raise ModelError(f"a vector of {width} values; a plan holds 1 to {_MAX_WIDTH}")
         self._widths.append(width)
 
 

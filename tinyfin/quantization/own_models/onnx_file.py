@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tinyfin.errors import ModelError
 from tinyfin.optional_packages import require
+from tinyfin.quantization.own_models import first_line
 from tinyfin.quantization.own_models.layers import Layers
 from tinyfin.quantization.own_models.onnx_operators import OPERATORS, Constant, Value, Values, Work
 
@@ -55,12 +56,10 @@ def read_onnx(data: bytes, where: str, *, factor: float = 1.0) -> Layers:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # protobuf's, of several kinds
-        raise ModelError(f"{where}: is no ONNX file ({_line(error)}); export it again") from error
+        raise ModelError(
+            f"{where}: is no ONNX file ({first_line(error)}); export it again"
+        ) from error
     return _Reading(model, where, factor).layers()
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 class _Reading:
@@ -115,7 +114,7 @@ class _Reading:
         except ModelError as error:
             raise ModelError(f"{at}: {error}") from None
         except Exception as error:  # numpy's, of constants that do not fit together
-            raise ModelError(f"{at}: {_line(error)}; export it again") from error
+            raise ModelError(f"{at}: {first_line(error)}; export it again") from error
         if node.output[0] in values:
             raise ModelError(f"{at}: writes {node.output[0]!r}, which is there; export it again")
         values[node.output[0]] = made
@@ -133,7 +132,9 @@ class _Reading:
             try:
                 found[attribute.name] = helper.get_attribute_value(attribute)
             except ValueError as error:
-                raise ModelError(f"{at}: attribute {attribute.name!r}: {_line(error)}") from error
+                raise ModelError(
+                    f"{at}: attribute {attribute.name!r}: {first_line(error)}"
+                ) from error
         return found
 
     def _constants(self, tensors: Iterable[TensorProto]) -> Values:
@@ -150,7 +151,9 @@ class _Reading:
         try:
             return Constant(numpy_helper.to_array(tensor))
         except Exception as error:  # onnx's and numpy's: damaged, or a type that numpy has not
-            raise ModelError(f"{at}: cannot be read ({_line(error)}); export it again") from error
+            raise ModelError(
+                f"{at}: cannot be read ({first_line(error)}); export it again"
+            ) from error
 
     def _input(self, constants: Values) -> tuple[str, int | None, int]:
         """Name, rows where they are fixed, and width of the one input."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tinyfin.errors import ModelError
 from tinyfin.quantization.own_models.layers import Activation, Combination, Layers
 
-__all__ = ["OPERATORS", "Constant", "Given", "Operator", "Value", "Values", "Work"]
+__all__ = ["OPERATORS", "Constant", "Value", "Values", "Work"]
 
 _FLOATS = (1, 11)
 """FLOAT and DOUBLE of TensorProto."""

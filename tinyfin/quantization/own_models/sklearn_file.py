@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fitted estimators of scikit-learn, in files of skops.
 
-A file names the types that it is made of before any of them is made, and only those of
-scikit-learn's own that are listed here are. No method of an estimator that computes is called but
-the scalers': what the others compute is done here, from arrays that were checked.
+A file names its types before any object is made; only those that skops trusts and the few listed
+here are made. The scalers' ``transform`` is called, and no other method that computes: scores are
+computed here, from arrays that were checked.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tinyfin.errors import ModelError
 from tinyfin.optional_packages import require
+from tinyfin.quantization.own_models import first_line
 from tinyfin.quantization.own_models.ensemble import Ensemble, Tree
 from tinyfin.quantization.own_models.layers import Activation, Layers
 from tinyfin.training.families.forest import average_path
@@ -57,14 +58,13 @@ def read_skops(
     require(["skops", "sklearn"], "to read .skops")
     estimator = _loaded(data, where, note)
     try:
-        return _read(estimator, where, factor)
+        return _read(estimator, factor)
     except ModelError as error:
-        text = str(error)
-        raise ModelError(text if text.startswith(where) else f"{where}: {text}") from error
+        raise ModelError(f"{where}: {error}") from error
     except Exception as error:  # an attribute that is missing, or of another type or shape
         raise ModelError(
             f"{where}: {type(estimator).__name__} is not as scikit-learn fits it "
-            f"({type(error).__name__}: {str(error).strip()[:200]}); fit and save it again"
+            f"({type(error).__name__}: {first_line(error)[:200]}); fit and save it again"
         ) from error
 
 
@@ -80,18 +80,18 @@ def _loaded(data: bytes, where: str, note: Callable[[str], None]) -> Estimator:
                 "an estimator of scikit-learn's own, without categorical features, alone or in a "
                 "Pipeline with a scaler"
             )
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             found = skops_io.loads(data, trusted=[*_TRUSTED])
     except ModelError:
         raise
     except Exception as error:  # zipfile's, json's, skops', scikit-learn's
-        text = str(error).strip().splitlines() or [""]
+        text = f"{type(error).__name__}: {first_line(error)[:200]}"
         raise ModelError(
-            f"{where}: skops cannot read it ({type(error).__name__}: {text[0][:200]}); save it "
-            "with skops.io.dump, with the scikit-learn that fitted it"
+            f"{where}: skops cannot read it ({text}); save it with skops.io.dump, with the "
+            "scikit-learn that fitted it"
         ) from error
-    for one in told:
+    for one in warned:
         if "version" in str(one.message):
             note(f"{where}: {str(one.message).splitlines()[0]}")
             break
@@ -100,7 +100,7 @@ def _loaded(data: bytes, where: str, note: Callable[[str], None]) -> Estimator:
 
 def _check_size(data: bytes, where: str) -> None:
     """Refuse what would take too much memory; raises ModelError, and others for what is no file of
-    skops. An array is read anew for each object that names it."""
+    skops. An array is read again for each object that names it."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist()}
         size = sum(member.file_size for member in archive.infolist())
@@ -125,7 +125,7 @@ def _check_size(data: bytes, where: str) -> None:
             )
 
 
-def _read(estimator: Estimator, where: str, factor: float) -> Layers | Ensemble:
+def _read(estimator: Estimator, factor: float) -> Layers | Ensemble:
     from sklearn import ensemble, linear_model, neural_network, pipeline
 
     scalers: list[Estimator] = []
@@ -212,11 +212,7 @@ def _scaler(scalers: list[Estimator], kind: type[np.number]) -> Callable[[Number
 
     def scale(x: Numbers) -> Numbers:
         for scaler in scalers:
-            # values of the features one below the other, not rows: names would be checked
-            bare = {k: v for k, v in vars(scaler).items() if k != "feature_names_in_"}
-            again = type(scaler)()
-            vars(again).update(bare)
-            x = np.asarray(again.transform(x))
+            x = np.asarray(scaler.transform(x))
         return x.astype(kind)
 
     return scale
@@ -230,10 +226,13 @@ def _grown(
     kind: type[np.floating] = np.float32,
     base: float = 0.0,
 ) -> Ensemble:
+    names = _names(scalers[0] if scalers else estimator)
+    for scaler in scalers:  # it would warn of arrays, which have no names
+        scaler.__dict__.pop("feature_names_in_", None)
     return Ensemble(
         tuple(trees),
         int(estimator.n_features_in_),
-        names=_names(scalers[0] if scalers else estimator),
+        names=names,
         scaler=_scaler(scalers, kind),
         base=base,
     )

@@ -14,8 +14,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
+from tinyfin.documents import first_fault
 from tinyfin.errors import ModelError
-from tinyfin.quantization.own_models.ensemble import Ensemble, Tree
+from tinyfin.quantization.own_models.ensemble import Ensemble, Tree, input_name
 from tinyfin.quantization.own_models.ubjson import decode_ubjson
 
 __all__ = ["read_xgboost"]
@@ -94,10 +95,8 @@ def read_xgboost(
         else:
             found = _File.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(str(part) for part in first["loc"]) or "the file"
         raise ModelError(
-            f"{where}: is no model of XGBoost ({at}: {first['msg']}); write it with "
+            f"{where}: is no model of XGBoost: {first_fault(error)}; write it with "
             "Booster.save_model of XGBoost 1.6 or newer"
         ) from error
     except ValueError as error:
@@ -171,20 +170,17 @@ def _base(learner: _Learner, where: str) -> float:
 def _tree(tree: _Tree, weight: float, at: str, names: list[str]) -> Tree:
     if tree.tree_param.size_leaf_vector not in ("0", "1"):
         raise ModelError(f"{at}: its leaves are vectors; train without multi_output_tree")
-    left = np.array(tree.left_children, np.int64)
-    by_category = np.flatnonzero(tree.split_type)
-    if len(by_category):
-        feature = tree.split_indices[by_category[0]] if by_category[0] < len(left) else -1
-        name = names[feature] if 0 <= feature < len(names) else f"f{feature}"
-        raise ModelError(
-            f"{at}: splits {name} by category; train without enable_categorical: the codes are "
-            "numbers"
-        )
+    for feature, by_category in zip(tree.split_indices, tree.split_type, strict=False):
+        if by_category:
+            raise ModelError(
+                f"{at}: splits {input_name(names, feature)} by category; train without "
+                "enable_categorical: the codes are numbers"
+            )
     condition = np.array(tree.split_conditions, np.float32).astype(np.float64)
     return Tree(
         np.array(tree.split_indices, np.int64),
         condition,
-        left,
+        np.array(tree.left_children, np.int64),
         np.array(tree.right_children, np.int64),
         condition * weight,
     )

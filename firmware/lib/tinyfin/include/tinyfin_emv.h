@@ -125,7 +125,7 @@ enum tfin_emv_error {
     TFIN_EMV_E_DEPTH = -5,     /* templates within templates, too many */
     TFIN_EMV_E_TWICE = -6,     /* a tag comes again with another value */
     TFIN_EMV_E_DIGIT = -7,     /* a number, or what fills its half byte, is no digit or no 0 (F) */
-    TFIN_EMV_E_VALUE = -8,     /* a value has the wrong size, or a number is out of its range */
+    TFIN_EMV_E_VALUE = -8,     /* a value has the wrong size, or a number (the MTI too) its range */
     TFIN_EMV_E_TYPE = -9,      /* no transaction type of the schema: not to be scored */
     TFIN_EMV_E_FORMAT_1 = -10, /* tag 80, and config.format_1 does not say of what */
     TFIN_EMV_E_BITMAP = -11,   /* a bitmap that is no hexadecimal text, or names DE65 */
@@ -172,7 +172,7 @@ typedef struct tfin_emv_config {
 
 #define TFIN_EMV_NO_RESULT 255
 
-/* What was read beside the record; -1 for what was not there. */
+/* What was read and is no field of the record; -1 for what was not there. */
 typedef struct tfin_emv_facts {
     uint32_t t_local_s; /* 9A and 9F21, DE13 and DE12: seconds since 2000-01-01; 0: not there */
     uint16_t mti;       /* as it is written: 0x0200; 0 of TLV data */
@@ -227,8 +227,7 @@ int tfin_iso8583_read(const tfin_emv_config *config, const tfin_iso8583_dialect 
                       const void *message, uint32_t size, void *record, tfin_emv_facts *facts,
                       tfin_emv_fault *fault);
 
-/* ------------------------------------------------------- one by one, for fields of your own schema
- */
+/* ---------------------------------------------------- one by one, for fields of your own schema */
 
 #define TFIN_TLV_DEPTH 4
 
@@ -271,8 +270,8 @@ typedef struct tfin_iso8583_walk {
     uint8_t bitmap[16];
 } tfin_iso8583_walk;
 
-/* TFIN_EMV_OK, or an error (in header, MTI or bitmap, at walk->at). The dialect stays where it
- * is.*/
+/* TFIN_EMV_OK, or an error in header, MTI or bitmap, at walk->at. The walk reads the dialect until
+ * its end. */
 int tfin_iso8583_begin(tfin_iso8583_walk *walk, const tfin_iso8583_dialect *dialect,
                        const void *message, uint32_t size);
 
@@ -280,8 +279,7 @@ int tfin_iso8583_begin(tfin_iso8583_walk *walk, const tfin_iso8583_dialect *dial
  * found->offset. */
 int tfin_iso8583_next(tfin_iso8583_walk *walk, tfin_iso8583_field *found);
 
-/* ------------------------------------------------------------------------------------- decisions
- */
+/* ------------------------------------------------------------------------------------ decisions */
 
 /* Bits 8-7 of the Cryptogram Information Data (9F27), from the most cautious on by meaning. */
 enum tfin_emv_cryptogram {
@@ -298,8 +296,7 @@ enum tfin_emv_cryptogram tfin_emv_decide(enum tfin_emv_cryptogram proposed, uint
  * did. For kernels that take it before their terminal action analysis. */
 int tfin_emv_force_online(uint8_t tvr[5], uint32_t action);
 
-/* --------------------------------------------------------------------------------------- records
- */
+/* -------------------------------------------------------------------------------------- records */
 
 /* How a record of schema "payment", and of all that extend it, begins. */
 typedef struct __attribute__((may_alias)) tfin_emv_payment {

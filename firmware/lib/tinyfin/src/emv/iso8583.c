@@ -103,8 +103,8 @@ int tfin_iso8583_begin(tfin_iso8583_walk *walk, const tfin_iso8583_dialect *dial
     }
     walk->at = dialect->header_bytes;
     int32_t mti = short_number(walk->data + walk->at, 4, packed);
-    if (mti < 0) {
-        return TFIN_EMV_E_DIGIT;
+    if (mti < 0 || mti > 999) { /* the first digit is the version: 0 is that of 1987 */
+        return mti < 0 ? TFIN_EMV_E_DIGIT : TFIN_EMV_E_VALUE;
     }
     for (uint32_t i = 0; i < 4; i++, mti /= 10) {
         walk->mti |= (uint16_t)((uint32_t)(mti % 10) << (4 * i));

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.serving import served
 from tests.serving.served import DEADLINE_S, InProcess, passing_run
-from tinyfin.config import load
 from tinyfin.serving.journal import Journal
 from tinyfin.serving.scoring_service import ScoringService
 from tinyfin.serving.web import Limits, application
@@ -28,9 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(run: Path, state: Path, *, sync: bool = True, **how: Any) -> ScoringService:
-    pack, schema = (run / "model.tfpack").read_bytes(), load(run / "config.toml").schema
-    how = {"terminals": 2, **how}
-    return ScoringService(pack, schema, folder=state, sync=sync, **how)
+    return served.opened(run, state, terminals=2, sync=sync, **how)
 
 
 def client_of(service: ScoringService) -> httpx.AsyncClient:
@@ -117,8 +116,8 @@ def test_snapshots_go_on_after_any_error(
     service = opened(run, tmp_path, save_every_s=0.01)
     calls = []
 
-    async def snapshot(folder: Path) -> int:
-        calls.append(folder)
+    async def snapshot(path: Path, journal: Journal) -> int:
+        calls.append(path)
         raise error
 
     monkeypatch.setattr(service, "snapshot", snapshot)
@@ -150,3 +149,34 @@ def test_a_full_disk_at_a_snapshot_loses_nothing(
         asyncio.run(service._try_to_save())
     assert client.post("/score", json={**ONE, "id": 2}).status_code == 200
     assert opened(run, tmp_path).next == 3
+
+
+def test_a_snapshot_is_on_the_disk_before_its_journal_goes(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut at any step leaves the one or the other."""
+    service, steps = opened(run, tmp_path, sync=False), list[str]()
+    assert InProcess(service).post("/score", json=ONE).status_code == 200
+    fsync, replace, unlink = os.fsync, Path.replace, Path.unlink
+
+    def synced(descriptor: int) -> None:
+        fsync(descriptor)
+        steps.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).suffix}")
+
+    def named(path: Path, target: Path) -> Path:
+        steps.append(f"name {target.suffix}")
+        return replace(path, target)
+
+    def removed(path: Path, missing_ok: bool = False) -> None:
+        if path.exists():
+            steps.append(f"remove {path.suffix}")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr("os.fsync", synced)
+    monkeypatch.setattr(Path, "replace", named)
+    monkeypatch.setattr(Path, "unlink", removed)
+    asyncio.run(service.save())
+    folder, temporary = "sync ", f"sync .{threading.get_ident()}"
+    segment = ["sync .tfjournal", "sync .new", "name .tfjournal", folder]
+    snapshot = ["sync .tfjournal", temporary, "name .tfstate", folder]
+    assert steps == [*segment, *snapshot, "remove .tfjournal"]

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model that was made elsewhere takes the inputs of a run for."""
+"""What the inputs of a run mean to a model that was made elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.errors import ModelError
 from tinyfin.pack.maps import InputMap
+from tinyfin.quantization.own_models import first_line
 from tinyfin.training.families import INPUT_STEPS, codes_to_float
 
-__all__ = ["MEANINGS", "Meaning", "RunInputs"]
+__all__ = ["Meaning", "RunInputs"]
 
 Meaning = Literal["scaled", "codes", "features"]
 """``scaled``: int8 codes over INPUT_STEPS as float32, what ``network_inputs`` gives. ``codes``:
 int8 codes, what ``tinyfin network-inputs`` writes. ``features``: int16 values before the input
 maps, what ``tinyfin features`` writes; only trees take them."""
-MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
 
 _CODES = np.arange(-128, 128).astype(np.int8)
 _FEATURES = np.arange(-32768, 32768)
@@ -77,7 +77,13 @@ class RunInputs:
             low = high = codes if self.meaning == "codes" else codes_to_float(codes)
         ends: list[Floats] = []
         for part in (low, high):
-            scaled = part if scaler is None else scaler(part)
+            try:
+                scaled = part if scaler is None else scaler(part)
+            except Exception as error:  # scikit-learn's and numpy's, of a damaged one
+                raise ModelError(
+                    f"{where}: its scaler is not as scikit-learn fits it ({first_line(error)}); "
+                    "fit and save it again"
+                ) from error
             if scaled.shape != part.shape or not np.isfinite(scaled).all():
                 raise ModelError(f"{where}: its scaler gives no finite value for each input")
             ends.append(scaled.astype(np.float64))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State that outlives its process: a journal, and snapshots that let it begin anew."""
+"""What a service is: its operations, and a state that outlives the process by a journal and
+snapshots."""
 
 from __future__ import annotations
 
@@ -7,24 +8,45 @@ import asyncio
 import contextlib
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter
+from pydantic import BaseModel
 
 from tinyfin.errors import InputError, TinyfinError
 from tinyfin.progress import stage
-from tinyfin.serving.bodies import RefusedError
+from tinyfin.serving.bodies import Body, RefusedError
 from tinyfin.serving.journal import Journal
 
-__all__ = ["Kept"]
+__all__ = ["Operation", "Service"]
 
 T = TypeVar("T")
 
 
-class Kept(ABC):
+@dataclass(frozen=True)
+class Operation:
+    """What is posted to a path: items of ``model``, one alone or a list of them under ``many``;
+    each is answered with an ``answer``, as JSON, under ``answer_one`` or ``answer_many``."""
+
+    path: str
+    summary: str
+    model: type[Body]
+    many: str
+    answer: type[BaseModel]
+    answer_one: str
+    answer_many: str
+    handle: Callable[[Sequence[Any]], Awaitable[list[str]]]
+
+
+class Service(ABC):
     """Base of the services: events are written down, then done, one request after the other."""
+
+    title: ClassVar[str]
+    snapshot_name: ClassVar[str]
+    """Of its snapshot, in the folder of its state."""
 
     def __init__(
         self, folder: Path | None, program_id: bytes, *, sync: bool, save_every_s: float
@@ -42,8 +64,7 @@ class Kept(ABC):
         self._failed = False
         """Whether the state differs from what is on the disk."""
         self._task: asyncio.Task[None] | None = None
-        self._snapshot: asyncio.Task[None] | None = None
-        self._saving = asyncio.Lock()
+        self._ending = asyncio.Event()
         self._taking = set[asyncio.Task[object]]()
         if folder is not None:
             try:
@@ -52,49 +73,62 @@ class Kept(ABC):
                 raise InputError(
                     f"{folder}: cannot be made: {error.strerror}; choose another folder"
                 ) from error
-            self._restore(folder)
+            self._restore(folder / self.snapshot_name)
 
     @abstractmethod
-    def load(self, folder: Path) -> int:
-        """Take the snapshot in the folder; the number of the first event that it may lack."""
+    def operations(self) -> Sequence[Operation]:
+        """Its paths."""
 
     @abstractmethod
-    def again(self, number: int, payload: bytes) -> None:
+    def identity(self) -> dict[str, str]:
+        """What every answer says of the service."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, object]:
+        """What it holds, for /health."""
+
+    @abstractmethod
+    def restore(self, path: Path) -> int:
+        """Take a snapshot; the number of the first event that it may lack."""
+
+    @abstractmethod
+    def repeat(self, number: int, payload: bytes) -> None:
         """Do an event of the journal. Raises ValueError for what is none."""
 
     @abstractmethod
-    async def snapshot(self, folder: Path) -> int:
+    async def snapshot(self, path: Path, journal: Journal) -> int:
         """Write a snapshot; the number of the first event that it may lack."""
 
-    @property
-    def status(self) -> str:
+    def health(self) -> dict[str, object]:
         """For /health."""
-        return "failed" if self._failed else "ok"
+        return {
+            "status": "failed" if self._failed else "ok",
+            **self.facts(),
+            "events": self.next - 1,
+            "kept": self.folder is not None,
+        }
 
     @property
     def next(self) -> int:
         """Number of the next event."""
         return self._count + 1 if self.journal is None else self.journal.next
 
-    def _restore(self, folder: Path) -> None:
+    def _restore(self, snapshot: Path) -> None:
         assert self.journal is not None
-        self._saved = self.load(folder)
+        self._saved = self.restore(snapshot) if snapshot.exists() else 1
         with stage("repeating the journal", None, "events") as running:
             for number, payload in self.journal.replay(self._saved):
                 running.step(1)
                 try:
-                    self.again(number, payload)
+                    self.repeat(number, payload)
                 except (ValueError, TinyfinError) as error:
                     raise InputError(
-                        f"{folder}: event {number} of the journal cannot be done again ({error}); "
-                        "restore an older copy of the folder"
+                        f"{snapshot.parent}: event {number} of the journal cannot be done again "
+                        f"({error}); restore an older copy of the folder"
                     ) from error
 
     async def take(
-        self,
-        payloads: Sequence[bytes],
-        apply: Callable[[int], T],
-        require: Callable[[], None] = lambda: None,
+        self, payloads: Sequence[bytes], apply: Callable[[int], T], require: Callable[[], None]
     ) -> T:
         """Write down what events are, then ``apply`` them, from the number on that the first has.
 
@@ -139,14 +173,11 @@ class Kept(ABC):
 
     async def save(self) -> None:
         """Write a snapshot if anything has happened, and remove what of the journal it holds."""
-        async with self._saving:
-            if self.folder is None or self.journal is None or self._failed:
-                return
-            if self.journal.next == self._saved:
-                return
-            first = await self.snapshot(self.folder)
-            self.journal.drop_before(first)
-            self._saved = first
+        if self.folder is None or self.journal is None or self._failed or self.next == self._saved:
+            return
+        first = await self.snapshot(self.folder / self.snapshot_name, self.journal)
+        self.journal.drop_before(first)
+        self._saved = first
 
     async def start(self) -> None:
         """Save now and then."""
@@ -154,10 +185,9 @@ class Kept(ABC):
 
     async def stop(self) -> None:
         """Save, and write no more."""
+        self._ending.set()
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await self._task  # a snapshot that is under way is waited for
         await self._try_to_save()
         async with self.lock:
             if self.journal is not None:
@@ -165,10 +195,11 @@ class Kept(ABC):
 
     async def _regularly(self) -> None:
         while True:
-            await asyncio.sleep(self.save_every_s)
-            # one that is under way when the service ends is waited for
-            self._snapshot = asyncio.create_task(self._try_to_save())
-            await asyncio.shield(self._snapshot)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.save_every_s):
+                    await self._ending.wait()
+                return
+            await self._try_to_save()
 
     async def _try_to_save(self) -> None:
         """A snapshot that fails, however, loses nothing: the journal goes on."""
