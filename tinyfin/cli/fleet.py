@@ -149,7 +149,8 @@ def labels(lake: Path, file: Path, as_json: bool) -> None:
     """Merge FILE (CSV, Parquet or Arrow): what became known of transactions.
 
     Columns: terminal, its id; id of the transaction; time of it, and known, when it became known,
-    in seconds since 2000-01-01; label, fraud or cleared; and token of the card, if it is known.
+    in seconds since 2000-01-01; label, fraud or cleared; token of the card, and alerted, yes or no,
+    where they are known.
     """
     from tinyfin.fleet.labels import add_labels
 
