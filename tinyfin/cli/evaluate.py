@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyfin import files
-from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
+from tinyfin.cli.output import (
+    DataFile,
+    claim,
+    emit,
+    json_option,
+    note,
+    skip_bad_rows_option,
+    track_option,
+)
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.progress import stage
 
@@ -96,6 +104,7 @@ def data_of(run: RunFolder, data: tuple[str, ...]) -> list[Path]:
     help="TOML file whose [card] both cards take instead of the run's.",
 )
 @skip_bad_rows_option
+@track_option
 @json_option
 def command(
     run: str,
@@ -112,6 +121,7 @@ def command(
     data_card: str | None,
     card_config: str | None,
     skip_bad_rows: str | None,
+    track_uri: str | None,
     as_json: bool,
 ) -> None:
     """Evaluate the configuration of a RUN: train again for each week, score with the twin.
@@ -183,6 +193,10 @@ def command(
     if data_card is not None:
         files.write(data_card, data_card_of(facts))
     emit(facts.as_json(), as_json, f"{table_text(facts)}\nreport: {page}")
+    if track_uri is not None:
+        from tinyfin.tracking import log_run
+
+        log_run(track_uri, folder, "evaluate", note)
     end_at_gate(gate, facts.gate, page, _found)
 
 

@@ -39,8 +39,9 @@ _REPORTS = """
             monitor_events, monitor_counts, monitor_level, lag(pack) OVER (
                 PARTITION BY terminal ORDER BY hour, audit_sequence, boot, number) AS pack_before
         FROM report)
-    SELECT terminal, hour // 24 AS day, boot, monitor_halvings, monitor_events, monitor_counts,
-        monitor_level, pack_before IS DISTINCT FROM pack AS other
+    SELECT terminal, monitor_counts AS counts, (hour // 24)::BIGINT AS day, boot::BIGINT AS boot,
+        monitor_halvings::BIGINT AS halvings, monitor_events::BIGINT AS events,
+        coalesce(monitor_level::BIGINT, -1) AS level, pack_before IS DISTINCT FROM pack AS other
     FROM every WHERE pack = ? AND monitor_counts IS NOT NULL
     ORDER BY terminal, hour, audit_sequence, boot, number"""
 
@@ -127,19 +128,13 @@ def read_counts(
             f"pack {pack.pack_id.hex()} has no section DRFT, so terminals count nothing; make one "
             "with `tinyfin release`"
         )
-    found: pa.Table = base.execute(_REPORTS, [pack.pack_id.hex()[:16]]).to_arrow_table()
+    found = base.sql(_REPORTS, params=[pack.pack_id.hex()[:16]]).to_arrow_table()
     names, terminal = np.unique(found["terminal"].to_numpy(), return_inverse=True)
-    columns = {
-        name: found[name].fill_null(-1).to_numpy().astype(np.int64)
-        for name in ("day", "boot", "monitor_halvings", "monitor_events", "monitor_level")
-    }
     counts = _increments(
-        *_matrix(found["monitor_counts"].combine_chunks(), pack.drift),
+        *_matrix(found["counts"].combine_chunks(), pack.drift),
         pack.drift.score.bins,
         np.append(True, terminal[1:] != terminal[:-1])[: len(terminal)] | found["other"].to_numpy(),
-        columns["boot"],
-        columns["monitor_halvings"],
-        columns["monitor_events"],
+        *(found[name].to_numpy() for name in ("boot", "halvings", "events")),
     )
     aliases = tuple(map(str, names))
     return FleetCounts(
@@ -147,9 +142,9 @@ def read_counts(
         aliases,
         tuple(ALL if strata is None else strata.get(name, OTHERS) for name in aliases),
         terminal.astype(np.int64),
-        columns["day"],
+        found["day"].to_numpy(),
         counts,
-        columns["monitor_level"],
+        found["level"].to_numpy(),
     )
 
 
