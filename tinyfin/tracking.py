@@ -50,11 +50,9 @@ def log_run(uri: str, run: RunFolder, verb: str, note: Callable[[str], None]) ->
             warnings.simplefilter("ignore")
             _log(uri, run, verb)
     except Exception as error:  # whatever a server or its client does
-        said = str(error).strip().splitlines()
-        note(
-            f"WARNING: {uri.rpartition("@")[2]}: {run.path} was not tracked: {said[0] if said else type(error)}; the "
-            "run itself is whole"
-        )
+        said = [*str(error).strip().splitlines(), type(error).__name__][0]
+        where = uri.rpartition("@")[2]  # without a password
+        note(f"WARNING: {where}: {run.path} was not tracked: {said}; the run itself is whole")
 
 
 def _log(uri: str, run: RunFolder, verb: str) -> None:
