@@ -230,7 +230,7 @@ def record(
     made = []
     for cause, why in causes.items():
         same = [one for one in before if one.event.detail["cause"] == cause]
-        if all(one.answer and abs(day - one.last_day) >= COOL_DOWN_DAYS for one in same):
+        if all(one.answer and day - one.last_day >= COOL_DOWN_DAYS for one in same):
             detail = Requested(cause=cause, control=control, day=date_of(day), why=why)
             made.append(registry.record(ASKED, entry.pack, detail.as_dict(), key, now_s=now_s))
     return made
