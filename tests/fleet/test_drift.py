@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.terminal_drift import FIRST_DAY
+from tests.fleet.conftest import DAYS, TERMINALS
 from tests.support import drifting
 from tests.support import fleet as bench
 from tests.support.cli import tinyfin, tinyfin_json
@@ -38,7 +39,7 @@ from tinyfin.pack.two_samples import chi_square, chi_square_tail
 from tinyfin.training.terminal_drift import against_past, last_window
 
 SECTION = DriftSection(Histogram((1, 2), (1, 1, 1)), (FeatureHistogram((0,), (1, 1), 256, 3),))
-TERMINALS, DAYS, SHIFT = 30, 56, 45
+SHIFT = 45
 FIRST = day_number(FIRST_DAY)
 
 
@@ -69,27 +70,19 @@ def test_increments_are_those_of_window(rows: list[Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Lakes ``calm`` and ``shifted``, where amounts double on a day, of terminals that run
-    ``pack``, which was made of another town."""
+def place(calm: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Also a lake ``shifted``, where amounts double on a day, and an inventory."""
     folder = tmp_path_factory.mktemp("drift")
-    pack = drifting.pack_of(drifting.town(2, TERMINALS, 50), folder / "pack.tfpack")
     start = (FIRST_DAY + timedelta(days=SHIFT)).isoformat()
-    found = SimpleNamespace(folder=folder, pack=pack, path=folder / "pack.tfpack")
-    towns: dict[str, dict[str, Any]] = {
-        "calm": {},
-        "shifted": {"seasons": [{"start": start, "amounts": 2.0}]},
-    }
+    lake = bench.new_lake(folder / "shifted")
+    tx = drifting.town(7, TERMINALS, DAYS, seasons=[{"start": start, "amounts": 2.0}])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda _: None)
-        for name, more in towns.items():
-            tx = drifting.town(7, TERMINALS, DAYS, **more)
-            lake = bench.new_lake(folder / name)
-            drifting.fill(lake, found.path, tx)
-            setattr(found, name, SimpleNamespace(lake=lake, tx=tx))
+        drifting.fill(lake, calm.path, tx)
     rows = [f"{bench.terminal(n).hex()},{'north' if n % 2 else 'south'}" for n in range(TERMINALS)]
     (folder / "terminals.csv").write_text("\n".join(["terminal,region", *rows]) + "\n")
-    return found
+    more = {"folder": folder, "calm": calm, "shifted": SimpleNamespace(lake=lake, tx=tx)}
+    return SimpleNamespace(**{**vars(calm), **more})
 
 
 def test_windows_are_those_of_one_terminal(place: SimpleNamespace) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.terminal_drift import FIRST_DAY
+from tests.fleet.conftest import DAYS
 from tests.support import drifting, monitors, registries
 from tests.support import fleet as bench
 from tests.support.cli import tinyfin, tinyfin_json
@@ -30,7 +31,6 @@ from tinyfin.pack.sections import encode_json
 from tinyfin.registry.contents import gather
 from tinyfin.registry.registry import Registry
 
-DAYS, TERMINALS = 56, 30
 FIRST = day_number(FIRST_DAY)
 LAST = FIRST + DAYS - 1
 ONE = 1 << 32
@@ -39,21 +39,12 @@ EDGES = (1 << 24, 1 << 28, AT, 3 << 30)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """A lake of a town whose terminals run the pack, and what the pack said of each transaction."""
-    folder = tmp_path_factory.mktemp("requests")
-    pack = drifting.pack_of(drifting.town(2, TERMINALS, 50), folder / "pack.tfpack")
-    tx = drifting.town(7, TERMINALS, DAYS)
-    lake = bench.new_lake(folder / "lake")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: None)
-        drifting.fill(lake, folder / "pack.tfpack", tx)
-        found = drifting.scored(pack, tx)
-        alerts = np.asarray(found.action) > 0
-        label_file(folder / "labels.csv", tx, alerts)
-        add_labels(lake, folder / "labels.csv")
-    names = SimpleNamespace(folder=folder, pack=pack, lake=lake, tx=tx, alerts=alerts)
-    return SimpleNamespace(**vars(names), path=folder / "pack.tfpack", score=found.score_q32)
+def place(calm: SimpleNamespace) -> SimpleNamespace:
+    """The calm town's lake with labels, and what the pack said of each transaction."""
+    alerts = np.asarray(drifting.scored(calm.pack, calm.tx).action) > 0
+    label_file(calm.folder / "labels.csv", calm.tx, alerts)
+    add_labels(calm.lake, calm.folder / "labels.csv")
+    return SimpleNamespace(**vars(calm), alerts=alerts)
 
 
 def label_file(path: Path, tx: drifting.Transactions, alerts: np.ndarray) -> None:
