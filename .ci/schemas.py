@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.documents import Document
+from tinyfin.fleet.drift import FleetDrift
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
 from tinyfin.hil.reporting.report import ReplayReport
@@ -21,6 +22,7 @@ from tinyfin.results.monitor import Monitoring
 from tinyfin.results.parity import Parity
 from tinyfin.results.reference import Reference
 from tinyfin.results.release import Release
+from tinyfin.results.retraining import Retraining
 from tinyfin.results.run import MapsFile, RunFacts
 from tinyfin.results.trials import Trials
 
@@ -35,6 +37,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Monitoring,
     DataCheck,
     Release,
+    Retraining,
     Trials,
     ReplayReport,
     RigResult,
@@ -42,6 +45,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Settings,
     Manifest,
     PackFacts,
+    FleetDrift,
 )
 
 
