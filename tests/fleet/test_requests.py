@@ -28,7 +28,6 @@ from tinyfin.fleet.requests import Cause, answer, judged, record, requests_of
 from tinyfin.fleet.views import connect
 from tinyfin.pack.container import Pack, open_pack, parse_pack, sign_again
 from tinyfin.pack.sections import encode_json
-from tinyfin.registry.contents import gather
 from tinyfin.registry.registry import Registry
 
 FIRST = day_number(FIRST_DAY)
@@ -212,14 +211,6 @@ def test_labels_without_a_verdict_say_nothing(place: SimpleNamespace, tmp_path: 
 # -------------------------------------------------------------------------- requests
 
 
-def registry(folder: Path, path: Path) -> Registry:
-    """One that has the pack."""
-    of = registries.policy("a", "b", "c", development=True)
-    made = Registry.create(folder, of, registries.key("a"), now_s=registries.START_S)
-    made.add(gather(path), registries.key("a"), now_s=registries.START_S)
-    return made
-
-
 def test_a_calm_town_asks_for_nothing(place: SimpleNamespace) -> None:
     found = judged(place.lake, place.pack, LAST)
     assert (found.causes, found.waiting) == ({}, None)
@@ -290,7 +281,7 @@ def test_an_alert_budget_that_is_missed_for_two_weeks() -> None:
 def test_requests_cool_down_and_are_replayed(place: SimpleNamespace, tmp_path: Path) -> None:
     """Day by day for ten weeks: the log has one open request of a cause, and another one two weeks
     after its answer; all days again record nothing."""
-    key, log = registries.key("b"), registry(tmp_path / "registry", place.path)
+    key, log = registries.key("b"), registries.with_pack(tmp_path / "registry", place.path)
     causes, pack = {Cause.DRIFT: "score in all"}, place.pack
     for day in range(LAST, LAST + 20):
         record(log, pack, causes, day, key)
@@ -320,11 +311,9 @@ def test_requests_cool_down_and_are_replayed(place: SimpleNamespace, tmp_path: P
 
 def test_the_verbs(place: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    log = registry(tmp_path / "registry", place.path)
+    log = registries.with_pack(tmp_path / "registry", place.path)
     tinyfin("keygen other.key --kind person")
-    person = tmp_path / "a.key"
-    person.write_text(key_text("a"))
-    person.chmod(0o600)
+    person = registries.key_file(tmp_path / "a.key", "a")
     words = ["--pack", place.path, "--as-of", date_of(LAST), "--review-by", date_of(LAST)]
     lake = place.lake.path
     assert tinyfin_json("fleet", "requests", lake, *words)["requests"] == []
@@ -344,10 +333,3 @@ def test_the_verbs(place: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.M
     assert "candidate.answered" in tinyfin("registry", "log").output
     assert log.verify()[1] == []
     assert Lake(lake).faults() == []
-
-
-def key_text(name: str) -> str:
-    """A key file of a person of the tests."""
-    from tinyfin.pack.signing import hash32
-
-    return f"person {hash32(name.encode()).hex()}\n"

@@ -69,11 +69,7 @@ def capped(tx: Transactions, split: Split, seed: int) -> tuple[Split, TerminalCa
     gone = np.setdiff1d(before, np.concatenate([kept["fit"], kept["validation"]]))
     frauds = int(np.count_nonzero(label[gone] == 1))
     facts = TerminalCap(
-        share=shares[1],
-        fraud_share=shares[0],
-        terminals=len(over),
-        rows=len(gone),
-        frauds=frauds,
+        share=shares[1], fraud_share=shares[0], terminals=len(over), rows=len(gone), frauds=frauds
     )
     return replace(split, fit=kept["fit"], validation=kept["validation"]), facts
 
