@@ -180,10 +180,12 @@ def test_realised_precision_is_that_of_a_loop(place: SimpleNamespace) -> None:
             frauds += int(tx.label[i] == 1)
             hits += bool(alerts[i] and tx.label[i] == 1)
     assert (found.alerts, found.frauds) == (all_alerts, frauds)
-    assert found.precision == pytest.approx(hits / all_alerts)
-    assert found.recall == pytest.approx(hits / frauds)
-    low, high = found.precision_interval or (1.0, 0.0)
-    assert low < found.precision < high
+    assert found.precision is not None
+    assert found.recall is not None
+    assert found.precision[0] == pytest.approx(hits / all_alerts)
+    assert found.recall[0] == pytest.approx(hits / frauds)
+    for share, low, high in (found.precision, found.recall):
+        assert low < share < high
 
 
 def test_labels_of_later_are_not_known_earlier(place: SimpleNamespace) -> None:

@@ -136,8 +136,8 @@ def judged(
         promised = f"{estimate.promised_precision:.3f} promised"
         if estimate.precision[1] < least:
             causes[Cause.ESTIMATED] = f"at most {estimate.precision[1]:.3f} in a week; {promised}"
-        if realised is not None and realised.precision_interval is not None:
-            low, high = realised.precision_interval
+        if realised is not None and realised.precision is not None:
+            _, low, high = realised.precision
             if high < least:
                 causes[Cause.REALISED] = f"{low:.3f} to {high:.3f}; {promised}"
     if found := drifted_histograms(counts, histogram_names(pack), day):
