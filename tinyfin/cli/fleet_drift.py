@@ -63,8 +63,9 @@ def _opened(
     from tinyfin.fleet.monitors import read_strata
     from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.registry.contents import pack_in_service
+    from tinyfin.targets.flash import run_pack
 
-    opened, file = Lake(lake), pack_in_service(pack)
+    opened, file = Lake(lake), run_pack(pack_in_service(pack))
     found = require_trusted(file.read_bytes(), trusted_keys(pack, keys), file)
     day = newest_day(opened) if as_of is None else day_number(as_of.date())
     return opened, found, day, None if inventory is None else read_strata(opened, inventory)

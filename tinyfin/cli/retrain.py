@@ -117,6 +117,7 @@ def command(
     from tinyfin.registry.registry import Registry
     from tinyfin.release.workflow import Options
     from tinyfin.retraining.workflow import Asked, retrain
+    from tinyfin.targets.flash import run_pack
     from tinyfin.training.run_folder import open_run
 
     if request is None and not cause:
@@ -136,7 +137,7 @@ def command(
         Asked(
             cause=cause,
             request=request,
-            parent=pack_in_service(parent),
+            parent=run_pack(pack_in_service(parent)),
             parent_keys=trusted_keys(parent, public_keys),
             without_control=without_control,
             influence=influence,
