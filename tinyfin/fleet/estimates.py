@@ -94,41 +94,34 @@ def estimated(pack: Pack, counts: Ints) -> tuple[Interval, Interval] | None:
     low, high, _ = _means(pack)
     edges = np.array([0, *pack.drift.score.edges, _ONE], np.float64) / _ONE
     threshold = at / _ONE
-    above, below = edges[:-1] >= threshold, edges[1:] <= threshold
-    divided = ~(above | below)  # at most one bin: none of its events are alerts, or all are
-    n = counts.sum(0).astype(np.float64)
-    alerts, more = float(n[above].sum()), float(n[divided].sum())
-    if not alerts + more:
+    found = []
+    # of a bin that the threshold divides none of the events are alerts, or all are
+    for hit in (edges[:-1] >= threshold, edges[1:] > threshold):
+        least = np.where(hit, np.maximum(low, threshold), low)
+        most = np.where(hit, high, np.minimum(high, threshold))
+        if counts[:, hit].any():
+            found.append(_expected(counts, hit, least, most))
+    if not found:
         return None
-    least, most = float((n * low)[above].sum()), float((n * high)[above].sum())
-    top = float((n * edges[1:])[divided].sum())
-    lows, highs = [(least + more * threshold) / (alerts + more)], [(most + top) / (alerts + more)]
-    if alerts:
-        lows.append(least / alerts)
-        highs.append(most / alerts)
-    missed = float((n * high)[below].sum()) + top, float((n * low)[below].sum())
-    recall = (
-        least / max(least + missed[0], 1e-12),
-        (most + top) / max(most + top + missed[1], 1e-12),
-    )
-    middle = (low + high) / 2
-    hit, lost = above | divided, below
-    own, other = ((counts[:, part] * middle[part]).sum(1) for part in (hit, lost))
+    low_ends, high_ends = np.min(found, axis=0)[:, 0], np.max(found, axis=0)[:, 1]
+    if len(found) == 1:
+        low_ends[1] = 0.0  # there may be no alert at all
+    precision, recall = zip(np.maximum(low_ends, 0.0), np.minimum(high_ends, 1.0), strict=True)
+    return (float(precision[0]), float(precision[1])), (float(recall[0]), float(recall[1]))
+
+
+def _expected(counts: Ints, hit: npt.NDArray[np.bool_], low: Reals, high: Reals) -> Reals:
+    """[[low, high] of the precision, the same of the recall] where the bins ``hit`` are alerts."""
+    n, middle = counts.sum(0).astype(np.float64), (low + high) / 2
+    (a, b), (c, d) = (((n * x)[hit].sum(), (n * x)[~hit].sum()) for x in (low, high))
+    own, all_ = (counts[:, hit] * middle[hit]).sum(1), (counts * middle).sum(1)
     chance = n * middle * (1 - middle)
-    shares = own.sum() / (alerts + more), own.sum() / max(own.sum() + other.sum(), 1e-12)
-    spread = (
-        _spread(own, counts[:, hit].sum(1), shares[0], float(chance[hit].sum())),
-        _spread(
-            own,
-            own + other,
-            shares[1],
-            float(chance[hit].sum() * (1 - shares[1]) ** 2 + chance[lost].sum() * shares[1] ** 2),
-        ),
-    )
-    return (
-        (max(0.0, min(lows) - spread[0]), min(1.0, max(highs) + spread[0])),
-        (max(0.0, recall[0] - spread[1]), min(1.0, recall[1] + spread[1])),
-    )
+    alerts, share = counts[:, hit].sum(1), float(own.sum() / all_.sum())
+    once = _spread(own, alerts, float(own.sum() / alerts.sum()), float(chance[hit].sum()))
+    of_frauds = np.where(hit, (1 - share) ** 2, share**2) * chance
+    again = _spread(own, all_, share, float(of_frauds.sum()))
+    precision = a / alerts.sum() - once, c / alerts.sum() + once
+    return np.array([precision, (a / (a + d) - again, c / (c + b) + again)])
 
 
 def _means(pack: Pack) -> tuple[Reals, Reals, Ints | None]:
