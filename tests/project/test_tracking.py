@@ -19,6 +19,8 @@ from tinyfin.config import Simulate
 from tinyfin.results.trials import Trial, Trials
 from tinyfin.training.run_folder import open_run
 
+pytestmark = pytest.mark.xdist_group("tracking")
+
 CONFIG = """
 [features]
 names = ["amt_log", "amt_dev", "gap_s"]

@@ -34,6 +34,8 @@ from tinyfin.retraining.guards import _most, capped, control_rows
 from tinyfin.training.run_folder import open_run
 from tinyfin.training.split import split_by_time
 
+pytestmark = pytest.mark.xdist_group("retraining")
+
 PAGE = (ROOT / "docs" / "retraining.md").read_text("utf-8")
 CONFIG = """
 [features]
