@@ -20,7 +20,7 @@ import pytest
 
 from tests.support import sample
 from tests.support.cli import tinyfin
-from tests.support.cortex_m_chips import nucleo_g071rb
+from tests.support.cortex_m_chips import KIB, nucleo_g071rb, stm32f405
 from tests.support.process import call
 from tinyfin import paths
 from tinyfin.errors import ConfigError, FlashError, InputError, ToolError
@@ -123,6 +123,22 @@ def test_a_family_is_added_as_the_page_says(project: Path) -> None:
     with at_link(chip.machine, target.name) as session:
         how = {"limit": 60, "target": target.name, "checkpoint_events": 50}
         result = sample.replayed(session.client, pack.read_bytes(), **how)
+    result.check()
+    assert result.verdicts == 60
+
+
+def test_an_image_behind_a_bootloader_has_its_own_vectors(project: Path, tmp_path: Path) -> None:
+    """The one here reads the first two of them, jumps, and leaves the core with its own."""
+    board = json.loads((boards.built_in() / "stm32f405.json").read_text())
+    board["build"]["flash_origin"] = "0x08010000"
+    board["upload"]["maximum_size"] -= 64 * KIB
+    (project / "boards" / "second.json").write_text(json.dumps(board))
+    image = build.build("second", pack=PACK).binary.read_bytes()
+    whole = tmp_path / "whole.bin"
+    whole.write_bytes(image[:8].ljust(64 * KIB, b"\xff") + image)
+    with at_link(stm32f405(whole).machine, "second") as session:
+        how = {"limit": 60, "target": "second", "checkpoint_events": 50}
+        result = sample.replayed(session.client, PACK.read_bytes(), **how)
     result.check()
     assert result.verdicts == 60
 
