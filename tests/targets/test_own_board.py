@@ -264,6 +264,29 @@ def test_a_port_that_comes_with_the_board_file(project: Path) -> None:
         build.build(target, pack=PACK)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("ram_origin", "20000000", "the origin of RAM is '20000000'; write the address as"),
+        ("defines", "TFIN_PORT_BUAD=921600", "did you mean TFIN_PORT_BAUD"),
+        ("defines", "TFIN_FLASH_AT=0x08080000u", "slots for packs from 0x8080000 on overlap FLASH"),
+        ("defines", "TFIN_FLASH_AT=(1<<20)", "TFIN_FLASH_AT and TFIN_FLASH_SLOT: write numbers"),
+    ],
+)
+def test_a_board_file_whose_image_would_not_run_is_refused(
+    key: str, value: str, words: str, project: Path
+) -> None:
+    """By the builder, so by ``pio run`` too; each of these compiles and links."""
+
+    def change(board: dict[str, Any]) -> None:
+        board["build"][key] = [*board["build"][key], value] if key == "defines" else value
+
+    edited(project, change)
+    with pytest.raises(ToolError, match=words) as told:
+        build.build("pos_f407", pack=PACK)
+    assert "boards/pos_f407.json: " in str(told.value)
+
+
 def test_another_board_file_is_another_image(project: Path) -> None:
     target = catalogue.get("pos_f407")
     stored = flash.store_image(build.build(target, pack=PACK), flash.run_folder(PACK))
