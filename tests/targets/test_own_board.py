@@ -104,6 +104,7 @@ def test_the_page_is_followed_in_a_strangers_folder(
     )
     said = [shell(line).stdout for line in pio]
     assert (project / ".pio" / "build" / "pos_f407" / "firmware.elf").is_file()
+    assert (project / ".pio" / "platforms").is_dir(), "the link is of this project alone"
     assert "12 test cases: 12 succeeded" in said[1]
     assert ".pio/build/pos_f407/firmware.elf verify" in words.read_text().splitlines()[-1]
     assert not [path for path in project.rglob("*.json") if ".pio" not in path.parts][1:]
