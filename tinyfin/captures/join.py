@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tinyfin.captures.calendar import Calendar
-from tinyfin.captures.elements import Elements, NoPayment, answer_of, card_of, number_of, row_of
+from tinyfin.captures.elements import (
+    Elements,
+    NoPayment,
+    answer_of,
+    card_of,
+    number_of,
+    require_no_card,
+    row_of,
+)
 from tinyfin.captures.messages import Unreadable
 from tinyfin.data.tokens import token_of
 
@@ -72,7 +80,9 @@ class Joiner:
         kind, function = (mti[1:2], mti[2:3]) if mti else (_FINANCIAL, _ADVICE)
         if kind not in (_AUTHORISATION, _FINANCIAL, _REVERSAL) or function not in "0123":
             self.passed_over[f"MTI {mti}"] += 1
-        elif kind == _REVERSAL and function in (_REQUEST, _ADVICE):
+            return
+        require_no_card(elements)
+        if kind == _REVERSAL and function in (_REQUEST, _ADVICE):
             self._reverse(elements)
         elif kind == _REVERSAL or function == "3":
             self.passed_over["answers to advices and reversals"] += 1
