@@ -159,6 +159,7 @@ def release(
     )
     result = Release(
         run=run.name,
+        run_pack=own.pack_id.hex(),
         state="refused" if refused else "released",
         objections=broken,
         candidate=_pack_facts(new),
@@ -347,6 +348,7 @@ def _pack_facts(pack: Pack) -> PackFacts:
         multiplications=network["macs"],
         state_bytes=ProgramHeader.read(pack.program).state_bytes,
         security_counter=pack.security_counter,
+        signed_by=f"{pack.key_id:08x}" + (" (development)" if pack.development else ""),
     )
 
 
