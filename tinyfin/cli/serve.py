@@ -48,6 +48,7 @@ def command(run: str, terminals: int, public_keys: tuple[Path, ...], served: Ser
         terminals=terminals,
         keys=keys,
         sync=served.sync,
+        card_shaped_tokens=served.card_shaped_tokens,
         save_every_s=served.save_every_s,
     )
     if not service.has_network:

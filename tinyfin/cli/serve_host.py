@@ -41,6 +41,10 @@ def command(cards: int, shard: int, shards: int, served: Served) -> None:
     context = HostContext(cards, shard=shard, shards=shards)
     served.answer(
         HostService(
-            context, folder=served.folder, sync=served.sync, save_every_s=served.save_every_s
+            context,
+            folder=served.folder,
+            sync=served.sync,
+            card_shaped_tokens=served.card_shaped_tokens,
+            save_every_s=served.save_every_s,
         )
     )

@@ -53,6 +53,11 @@ _OPTIONS = (
         show_default=True,
         help="Seconds from one snapshot to the next.",
     ),
+    click.option(
+        "--card-shaped-tokens",
+        is_flag=True,
+        help="Tokens look like card numbers, as some of a vault do: one alone is not refused.",
+    ),
     click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM): answer by TLS."),
     click.option("--tls-key", type=_FILE, help="Its private key (PEM)."),
     click.option(
@@ -101,6 +106,7 @@ class Served:
     folder: Path | None
     sync: bool
     save_every_s: float
+    card_shaped_tokens: bool
     tls_cert: Path | None
     tls_key: Path | None
     tls_client_ca: Path | None

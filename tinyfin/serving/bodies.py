@@ -43,6 +43,10 @@ _SECONDS = range(EPOCH_UNIX_S, 2**32)
 """Times as whole numbers that can mean nothing but seconds since 1970."""
 _SHOWN = 80
 _LISTED = 5
+_NO_TIME = (
+    'must be a time like "2024-08-01T12:30:00Z" (ISO 8601), or seconds since 1970, between '
+    "2000-01-01 and 2136-02-07; send it so"
+)
 _HALF = "holds half of a surrogate pair, which is no character; correct it at its source"
 
 
@@ -125,7 +129,7 @@ def _time(value: object) -> object:
         if isinstance(value, str):
             _require_characters(value)
         return value
-    raise ValueError('must be seconds since 1970 or a text like "2024-08-01T12:30:00Z"')
+    raise ValueError(_NO_TIME)
 
 
 _U64 = 2**64 - 1
@@ -344,9 +348,8 @@ def seconds(times: Sequence[int | float | str], field: str) -> npt.NDArray[np.in
         return np.stack([plain, plain])
     column = pa.array([time.strip() if isinstance(time, str) else repr(time) for time in times])
     found = parse_times(column, Column(column="time"))
-    bad = [(~found.present, 'is needed, like "2024-08-01T12:30:00Z"'), *found.broken]
-    for mask, rule in bad:
+    for mask in (~found.present, *(mask for mask, _ in found.broken)):
         if mask.any():
             i = int(np.flatnonzero(mask)[0])
-            raise RefusedError.of(422, field.format(i), times[i], rule)
+            raise RefusedError.of(422, field.format(i), times[i], _NO_TIME)
     return np.stack([found.mono_s, found.local_s])

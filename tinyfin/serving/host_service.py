@@ -41,11 +41,12 @@ class HostService(Service):
         *,
         folder: Path | None,
         sync: bool = False,
+        card_shaped_tokens: bool = False,
         save_every_s: float = 300.0,
     ) -> None:
         """Raises InputError for a state that is not this context's."""
         self.context = context
-        self._cards = CardCheck()
+        self._cards = CardCheck(card_shaped=card_shaped_tokens)
         super().__init__(folder, context.program_id, sync=sync, save_every_s=save_every_s)
         for name, what, value in (
             ("tinyfin_cards", "Cards with a state.", lambda: len(context)),

@@ -54,6 +54,7 @@ class ScoringService(Service):
         terminals: int,
         keys: Sequence[bytes] = (),
         sync: bool = False,
+        card_shaped_tokens: bool = False,
         save_every_s: float = 300.0,
     ) -> None:
         """Raises PackError, and InputError for a state that is not this pack's."""
@@ -64,7 +65,7 @@ class ScoringService(Service):
         self.schema, self._reasons = schema, own_texts(pack.meta)
         self._identity = {"pack_id": pack.pack_id.hex(), "model_id": pack.model_id.hex()}
         self.terminals = Terminals(pack.data, program_id, limit=terminals, keys=keys)
-        self._cards = CardCheck()
+        self._cards = CardCheck(card_shaped=card_shaped_tokens)
         self._missing = [as_int64(spec.missing) for spec in schema.fields]
         super().__init__(folder, program_id, sync=sync, save_every_s=save_every_s)
         self._actions = Counter(
