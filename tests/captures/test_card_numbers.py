@@ -44,9 +44,10 @@ def planted(pan: str, card: str, place: int | str, dialect: Dialect, *, end: boo
     if isinstance(place, int):
         field = dialect.spec[str(place)]
         size = field["max_len"]
-        text = cut(min(size, len(pan)) if field["len_type"] else size)
-        is_hex = field["data_enc"] == "b" and field.get("len_count") != "nibbles"
-        found[str(place)] = pan.rjust(2 * size, "0")[-40:] if is_hex else text
+        if field["data_enc"] == "b" and field.get("len_count") != "nibbles":
+            found[str(place)] = cut(20 if field["len_type"] else 2 * size)
+        else:
+            found[str(place)] = cut(min(size, len(pan)) if field["len_type"] else size)
     else:
         found["55"] += tlv(place, cut(TAGS[place]))
     if place == "9F1C":

@@ -7,8 +7,9 @@ expiry date: no file holds these next to the token.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tinyfin.captures.messages import Unreadable
 from tinyfin.data.cards import hide_pans
@@ -19,6 +20,7 @@ __all__ = [
     "CARDS",
     "Elements",
     "NoPayment",
+    "Row",
     "Value",
     "answer_of",
     "card_of",
@@ -37,6 +39,9 @@ class Value(NamedTuple):
 
 Elements = dict[str, Value]
 """By name; tags and data elements that mean the same have one name."""
+
+Row = dict[str, int | str | dt.datetime | None]
+"""A transaction, by names of the payment schema and of the readers."""
 
 
 class NoPayment(Exception):
@@ -85,13 +90,13 @@ _TOO_MANY = 10
 """Digits in a row of a card number: more than a BIN has, and no chance."""
 
 
-def row_of(elements: Elements, mti: str, key: bytes) -> dict[str, Any]:
+def row_of(elements: Elements, mti: str, key: bytes) -> Row:
     """Fields of the payment schema by name; those that are not there are left out.
 
     ``mti``: "0200", or "" of TLV data; ``key``: of the token (:func:`tinyfin.data.tokens.token_of`
     of the digits of the card number). Raises Unreadable, NoPayment.
     """
-    row: dict[str, Any] = {}
+    row: Row = {}
     for name, element, most in (
         ("amount_minor", "amount", 10**12 - 1),
         ("mcc", "mcc", 9999),
@@ -103,21 +108,16 @@ def row_of(elements: Elements, mti: str, key: bytes) -> dict[str, Any]:
     for name, element in (("tvr", "tvr"), ("atc", "atc"), ("floor_limit_minor", "floor_limit")):
         if element in elements:
             row[name] = int(elements[element].text, 16)
-    entry = _leading(elements.get("entry"))
-    if entry in _ENTRY_MODES:
-        row["entry_mode"] = _ENTRY_MODES[entry]
-    kind = _type(elements, mti)
-    if kind is not None:
-        row["transaction_type"] = kind
-    cvm = _cvm(elements, row.get("entry_mode", ""))
-    if cvm is not None:
-        row["cvm"] = cvm
+    entry = _ENTRY_MODES.get(_leading(elements.get("entry")))
     card = card_of(elements)
-    if card:
-        row["token"] = token_of(card, key)
-    if "approval" in elements:
-        row["approval_hash"] = hash_of(elements["approval"].text)
-    return row
+    row |= {
+        "entry_mode": entry,
+        "transaction_type": _type(elements, mti),
+        "cvm": _cvm(elements, entry or ""),
+        "token": token_of(card, key) if card else None,
+        "approval_hash": hash_of(elements["approval"].text) if "approval" in elements else None,
+    }
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def number_of(value: Value, most: int) -> int:

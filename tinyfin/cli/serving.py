@@ -66,32 +66,11 @@ _OPTIONS = (
         help="Answer only clients with a certificate of this authority (PEM).",
     ),
     click.option(
-        "--body-bytes",
-        type=click.IntRange(1000, 1 << 30),
-        default=1 << 20,
-        show_default=True,
-        help="Most bytes of a request.",
-    ),
-    click.option(
-        "--batch",
-        type=click.IntRange(1, 100_000),
-        default=1000,
-        show_default=True,
-        help="Most items of a request.",
-    ),
-    click.option(
         "--deadline-s",
         type=click.FloatRange(0.1, 600),
         default=10,
         show_default=True,
         help="Seconds within which a request must arrive.",
-    ),
-    click.option(
-        "--connections",
-        type=click.IntRange(1, 1_000_000),
-        default=1000,
-        show_default=True,
-        help="Most connections; others are answered with 503.",
     ),
 )
 
@@ -110,10 +89,7 @@ class Served:
     tls_cert: Path | None
     tls_key: Path | None
     tls_client_ca: Path | None
-    body_bytes: int
-    batch: int
     deadline_s: float
-    connections: int
     as_json: bool
 
     def claim(self) -> None:
@@ -138,7 +114,7 @@ class Served:
         from tinyfin.serving.server import Listening, known_hosts, serve
         from tinyfin.serving.web import Limits, application
 
-        limits = Limits(self.body_bytes, self.batch, self.deadline_s, self.connections)
+        limits = Limits(deadline_s=self.deadline_s)
         where = Listening(self.host, self.port, self.tls_cert, self.tls_key, self.tls_client_ca)
         serve(
             application(service, limits, known_hosts(self.host, self.allow_hosts)),
