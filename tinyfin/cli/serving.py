@@ -15,7 +15,7 @@ from tinyfin import optional_packages
 from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
-    from tinyfin.serving.service import Service
+    from tinyfin.serving.service import Options, Service
 
 __all__ = ["Served", "serving_options"]
 
@@ -105,6 +105,15 @@ class Served:
             note("nothing is kept when this process ends; give --state FOLDER to keep it")
         else:
             claim(self.folder / "state", make_folder=True)
+
+    def options(self) -> Options:
+        """Of the service."""
+        return {
+            "folder": self.folder,
+            "sync": self.sync,
+            "save_every_s": self.save_every_s,
+            "card_shaped_tokens": self.card_shaped_tokens,
+        }
 
     def answer(self, service: Service) -> None:
         """Answer until a signal ends the process."""

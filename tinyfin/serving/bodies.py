@@ -31,6 +31,7 @@ __all__ = [
     "Outcome",
     "RefusedError",
     "parsed_items",
+    "place",
     "seconds",
     "transaction_model",
 ]
@@ -338,11 +339,9 @@ def _fault_of(error: Any, where: str, names: Sequence[str]) -> dict[str, object]
     return fault(field, value, text)
 
 
-def seconds(times: Sequence[int | float | str], field: str) -> npt.NDArray[np.int64]:
-    """Times as seconds since 2000-01-01, UTC and local, int64[2, n], read as those of a file.
-
-    ``field``: where a wrong one is, with ``{}`` for its position. Raises RefusedError.
-    """
+def seconds(times: Sequence[int | float | str], many: str, name: str) -> npt.NDArray[np.int64]:
+    """Seconds since 2000-01-01, in UTC and on the wall, int64[2, n], of field ``name`` of the items
+    of a request. Raises RefusedError."""
     if all(type(time) is int and time in _SECONDS for time in times):
         plain = np.array(times, np.int64) - EPOCH_UNIX_S
         return np.stack([plain, plain])
@@ -351,5 +350,10 @@ def seconds(times: Sequence[int | float | str], field: str) -> npt.NDArray[np.in
     for mask in (~found.present, *(mask for mask, _ in found.broken)):
         if mask.any():
             i = int(np.flatnonzero(mask)[0])
-            raise RefusedError.of(422, field.format(i), times[i], _NO_TIME)
+            raise RefusedError.of(422, place(many, len(times), i, name), times[i], _NO_TIME)
     return np.stack([found.mono_s, found.local_s])
+
+
+def place(many: str, count: int, i: int, name: str) -> str:
+    """How messages call a field of item ``i`` of ``count``."""
+    return f"{many}[{i}].{name}" if count > 1 else name

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from prometheus_client import Counter, Gauge
 
@@ -18,9 +18,8 @@ from tinyfin.pack.container import parse_pack
 from tinyfin.schema import Schema
 from tinyfin.serving.answers import Result, ScoredTransaction, result, verdicts
 from tinyfin.serving.bodies import Notice, Outcome, RefusedError, seconds, transaction_model
-from tinyfin.serving.card_check import CardCheck
 from tinyfin.serving.journal import Journal
-from tinyfin.serving.service import Operation, Service
+from tinyfin.serving.service import Operation, Options, Service
 from tinyfin.serving.terminal_events import (
     Score,
     TerminalEvent,
@@ -50,12 +49,9 @@ class ScoringService(Service):
         pack_bytes: bytes,
         schema: Schema,
         *,
-        folder: Path | None,
         terminals: int,
         keys: Sequence[bytes] = (),
-        sync: bool = False,
-        card_shaped_tokens: bool = False,
-        save_every_s: float = 300.0,
+        **options: Unpack[Options],
     ) -> None:
         """Raises PackError, and InputError for a state that is not this pack's."""
         pack = parse_pack(pack_bytes, keys=keys)
@@ -65,9 +61,8 @@ class ScoringService(Service):
         self.schema, self._reasons = schema, own_texts(pack.meta)
         self._identity = {"pack_id": pack.pack_id.hex(), "model_id": pack.model_id.hex()}
         self.terminals = Terminals(pack.data, program_id, limit=terminals, keys=keys)
-        self._cards = CardCheck(card_shaped=card_shaped_tokens)
         self._missing = [as_int64(spec.missing) for spec in schema.fields]
-        super().__init__(folder, program_id, sync=sync, save_every_s=save_every_s)
+        super().__init__(program_id, **options)
         self._actions = Counter(
             "tinyfin_transactions", "Verdicts, by action.", ("action",), registry=self.registry
         )
@@ -81,7 +76,6 @@ class ScoringService(Service):
         return self.terminals.has_network
 
     def operations(self) -> Sequence[Operation]:
-        """Its paths."""
         results = Result, "result", "results"
         return (
             Operation(
@@ -113,23 +107,18 @@ class ScoringService(Service):
         )
 
     def identity(self) -> dict[str, str]:
-        """Pack and model."""
         return self._identity
 
     def facts(self) -> dict[str, object]:
-        """How many terminals."""
         return {"terminals": len(self.terminals), "terminal_limit": self.terminals.limit}
 
     async def score(self, items: Sequence[Any]) -> list[str]:
         """Verdicts of transactions, in their order."""
         token = next((spec.name for spec in self.schema.fields if spec.unit == "token"), None)
         own = [getattr(item, token) for item in items] if token else []
-        where = _place("transactions", items)
-        mono, local = seconds([item.time for item in items], where("time")).tolist()
-        for i, item in enumerate(items):
-            if item.local_time is not None:
-                place = where("local_time").format(i)
-                local[i] = seconds([item.local_time], place)[1].tolist()[0]
+        mono = seconds([item.time for item in items], "transactions", "time")[0].tolist()
+        walls = [item.time if item.local_time is None else item.local_time for item in items]
+        local = seconds(walls, "transactions", "local_time")[1].tolist()
         events = [self._event(*facts) for facts in zip(items, mono, local, strict=True)]
         answers = cast(list[Verdict], await self._done(events, own))
         for answer in answers:
@@ -138,7 +127,7 @@ class ScoringService(Service):
 
     async def outcomes(self, items: Sequence[Outcome]) -> list[str]:
         """What became of each outcome."""
-        times = seconds([item.time for item in items], _place("outcomes", items)("time"))[0]
+        times = seconds([item.time for item in items], "outcomes", "time")[0]
         return await self._results(
             [
                 TerminalOutcome(
@@ -155,9 +144,8 @@ class ScoringService(Service):
 
     async def notices(self, items: Sequence[Notice]) -> list[str]:
         """What became of each notice."""
-        where = _place("notices", items)
-        times = seconds([item.time for item in items], where("time"))[0].tolist()
-        then = seconds([item.transaction_time for item in items], where("transaction_time"))[0]
+        times = seconds([item.time for item in items], "notices", "time")[0].tolist()
+        then = seconds([item.transaction_time for item in items], "notices", "transaction_time")[0]
         return await self._results(
             [
                 TerminalNotice(item.terminal, item.id, t_s, t_tx_s, item.token or 0, item.fraud)
@@ -206,7 +194,7 @@ class ScoringService(Service):
 
         def require() -> None:
             self._require_space(names)
-            self._cards.require_none(columns)
+            self.cards.require_none(columns)
 
         def apply(first: int) -> list[Verdict | int]:
             return [self.terminals.apply(first + i, event) for i, event in enumerate(events)]
@@ -214,11 +202,9 @@ class ScoringService(Service):
         return await self.take([packed(event, self.schema) for event in events], apply, require)
 
     def restore(self, path: Path) -> int:
-        """Its terminals."""
         return self.terminals.read(path)
 
     def repeat(self, number: int, payload: bytes) -> None:
-        """An event of the journal."""
         event = unpacked(payload)
         if not self.terminals.has_space([event.terminal]):
             raise InputError(f"it has more than {self.terminals.limit} terminals: --terminals")
@@ -233,8 +219,3 @@ class ScoringService(Service):
             if i % _STEP == _STEP - 1:
                 await asyncio.sleep(0)
         return first
-
-
-def _place(many: str, items: Sequence[object]) -> Callable[[str], str]:
-    """Where a field of item {} is, for messages."""
-    return lambda name: f"{many}[{{}}].{name}" if len(items) > 1 else name
