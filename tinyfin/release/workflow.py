@@ -338,7 +338,8 @@ def _monitor_sections(pack: Pack, rows: Rows, options: Options, note: Note) -> d
 def _pack_facts(pack: Pack) -> PackFacts:
     from tinyfin.formats import ProgramHeader
 
-    network = pack.network or {}
+    network = pack.network
+    assert network is not None, "quantized() and _parent() say so"
     return PackFacts(
         pack_id=pack.pack_id.hex(),
         model_id=pack.model_id.hex(),

@@ -7,13 +7,14 @@ import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import WithJsonSchema
+from pydantic_core import ErrorDetails
 
 from tinyfin import schema as schemas
 from tinyfin.config import Column
@@ -175,6 +176,9 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+T = TypeVar("T", bound=Body)
+
+
 class Outcome(Body):
     """What became of a transaction that was scored."""
 
@@ -254,7 +258,7 @@ def _kind(spec: schemas.Field) -> Any:
     return Annotated[int, Field(ge=low, le=high), BeforeValidator(_whole)]
 
 
-def parsed_items(body: bytes, model: type[Body], many: str, most: int) -> tuple[list[Any], bool]:
+def parsed_items(body: bytes, model: type[T], many: str, most: int) -> tuple[list[T], bool]:
     """Items of a request, and whether it was a list of them: ``{"<many>": [...]}`` or one alone.
 
     Raises RefusedError.
@@ -270,7 +274,7 @@ def parsed_items(body: bytes, model: type[Body], many: str, most: int) -> tuple[
             400, "body", given, f'must be an object: one item, or {{"{many}": [...]}}'
         )
     alone = many not in given
-    items: list[Any] = [given] if alone else given[many]
+    items: list[object] = [given] if alone else given[many]
     if not alone:
         if len(given) != 1 or not isinstance(items, list):
             raise RefusedError.of(
@@ -296,7 +300,7 @@ def parsed_items(body: bytes, model: type[Body], many: str, most: int) -> tuple[
     return made, not alone
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("an object has a key twice")
@@ -307,7 +311,7 @@ def _constant(word: str) -> None:
     raise ValueError(f"{word} is no number; leave the key out or write null")
 
 
-def _fault_of(error: Any, where: str, names: Sequence[str]) -> dict[str, object]:
+def _fault_of(error: ErrorDetails, where: str, names: Sequence[str]) -> dict[str, object]:
     """A fault of pydantic's in our words."""
     path = [str(part) for part in error["loc"] if part in names or not where]
     name = path[0] if path else str(error["loc"][0]) if error["loc"] else ""
