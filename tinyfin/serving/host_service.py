@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
@@ -26,7 +25,7 @@ from tinyfin.serving.service import Operation, Options, Service
 __all__ = ["HostService"]
 
 _KINDS = ("request", "outcome", "notice")
-_ROW = struct.Struct("<BQQIqh")
+_ROW = np.dtype({"names": Events._fields, "formats": ["<u1", "<u8", "<u8", "<u4", "<i8", "<i2"]})
 
 
 class HostService(Service):
@@ -112,8 +111,8 @@ class HostService(Service):
                 "outcome": (RESULTS.index(item.result), item.response),
                 "notice": (t_tx_s, int(bool(item.fraud))),
             }[item.kind]
-            kind = _KINDS.index(item.kind)
-            rows.append(_ROW.pack(kind, item.token, item.id, t_s, about, code))
+            row = (_KINDS.index(item.kind), item.token, item.id, t_s, about, code)
+            rows.append(np.array(row, _ROW).tobytes())
         events = _events(rows)
         codes = await self.take(
             rows,
@@ -147,9 +146,7 @@ class HostService(Service):
 
 
 def _events(rows: Sequence[bytes]) -> Events:
-    try:
-        columns = zip(*(_ROW.unpack(row) for row in rows), strict=True)
-    except struct.error as error:
-        raise ValueError(str(error)) from error
-    kinds = (np.uint8, np.uint64, np.uint64, np.uint32, np.int64, np.int16)
-    return Events(*(np.array(c, k) for c, k in zip(columns, kinds, strict=True)))
+    if any(len(row) != _ROW.itemsize for row in rows):
+        raise ValueError("a record of another length")
+    table = np.frombuffer(b"".join(rows), _ROW)
+    return Events(*(table[name] for name in Events._fields))
