@@ -44,6 +44,6 @@ def command(run: str, terminals: int, public_keys: tuple[Path, ...], served: Ser
     service = ScoringService(
         pack, folder.config().schema, terminals=terminals, keys=keys, **served.options()
     )
-    if not service.has_network:
+    if not service.terminals.has_network:
         raise InputError(f"{folder.pack}: the pack holds no network; run `tinyfin quantize` first")
     served.answer(service)

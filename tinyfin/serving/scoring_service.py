@@ -70,11 +70,6 @@ class ScoringService(Service):
             lambda: len(self.terminals)
         )
 
-    @property
-    def has_network(self) -> bool:
-        """Whether the pack can give a verdict."""
-        return self.terminals.has_network
-
     def operations(self) -> Sequence[Operation]:
         results = Result, "result", "results"
         return (
@@ -154,27 +149,12 @@ class ScoringService(Service):
             [item.token for item in items],
         )
 
-    def _require_space(self, names: Sequence[str]) -> None:
-        """RefusedError for one terminal too many."""
-        if not self.terminals.has_space(names):
-            raise RefusedError.of(
-                422,
-                "terminal",
-                names[0],
-                f"would be more than {self.terminals.limit} terminals; start the service with a "
-                "higher --terminals",
-            )
-
     def _event(self, item: Any, t_s: int, t_local_s: int) -> Score:
         values, present = list(self._missing), 0
         for i, spec in enumerate(self.schema.fields):
-            value = getattr(item, spec.name)
-            if value is None:
-                continue
-            present |= 1 << i
-            if spec.type == "enum":
-                value = spec.values.index(value)
-            values[i] = as_int64(value)
+            if (value := getattr(item, spec.name)) is not None:
+                present |= 1 << i
+                values[i] = as_int64(spec.values.index(value) if spec.values else value)
         return Score(item.terminal, item.id, t_s, t_local_s, present, tuple(values))
 
     async def _results(
@@ -193,7 +173,9 @@ class ScoringService(Service):
         }
 
         def require() -> None:
-            self._require_space(names)
+            if not self.terminals.has_space(names):
+                said = f"would be more than {self.terminals.limit} terminals; start the service "
+                raise RefusedError.of(422, "terminal", names[0], said + "with a higher --terminals")
             self.cards.require_none(columns)
 
         def apply(first: int) -> list[Verdict | int]:
