@@ -38,20 +38,7 @@ _WRITTEN = 0.3
 """Bytes that are written, twice for a while, of a byte that is read."""
 _YEAR, _GAP = dt.timedelta(days=365), dt.timedelta(days=7)
 _TYPES = {"i32": pa.int32(), "i64": pa.int64(), "u64": pa.uint64(), "enum": pa.string()}
-_FIELDS = (
-    "amount_minor",
-    "token",
-    "entry_mode",
-    "transaction_type",
-    "mcc",
-    "currency",
-    "cvm",
-    "tvr",
-    "atc",
-    "stan",
-    "floor_limit_minor",
-    "approval_hash",
-)
+_FIELDS = (*PAYMENT.names[: PAYMENT.index("floor_limit_minor") + 1], "approval_hash")
 _COLUMNS = pa.schema(
     [
         ("time", pa.timestamp("ms")),
