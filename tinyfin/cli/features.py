@@ -4,14 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from tinyfin.cli.output import claim, emit, json_option, note, skip_bad_rows_option
-
-if TYPE_CHECKING:
-    from tinyfin.features.describe import FeatureRow
 
 __all__ = ["command", "matrix_text"]
 
@@ -136,16 +133,13 @@ def _list(
     program: Program | None = None
     if len(chosen) <= MAX_FEATURES:
         program = compile_program(list(chosen), schema, **settings.features.capacities)
-    together = None if program is None else sizes_of(program)
-    result = {"features": rows, "sets": {k: list(v) for k, v in SETS.items()}}
-    emit(
-        result if together is None else {**result, "together": together},
-        as_json,
-        _text(rows, together),
-    )
+    result: dict[str, Any] = {"features": rows, "sets": {k: list(v) for k, v in SETS.items()}}
+    if program is not None:
+        result["together"] = sizes_of(program)
+    emit(result, as_json, _text(rows, result.get("together")))
 
 
-def _text(rows: list[FeatureRow], together: dict[str, int] | None) -> str:
+def _text(rows: list[dict[str, Any]], together: dict[str, int] | None) -> str:
     from tinyfin.features.describe import reasons_text
 
     lines = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import Any
 
 from tinyfin.features.catalogue import FEATURES, REASONS, reason_code, reason_text
 from tinyfin.features.compiler import compile_program
@@ -19,36 +19,15 @@ from tinyfin.features.operators import LABELLED
 from tinyfin.features.own_features import FUNCTIONS
 from tinyfin.schema import PAYMENT_HOST, Schema
 
-__all__ = ["TABLES", "FeatureRow", "describe", "markdown", "reasons_text"]
+__all__ = ["TABLES", "describe", "markdown", "reasons_text"]
 
 
-class FeatureRow(TypedDict):
-    """A feature, its bytes those that it takes alone."""
-
-    name: str
-    id: int
-    definition: str
-    moment: str
-    catches: str
-    reason: str | None
-    reason_text: str | None
-    reason_above: str | None
-    reason_below: str | None
-    fields: list[str]
-    operators: list[str]
-    terminal_bytes: int
-    card_bytes: int
-    pending_bytes: int
-    instructions: NotRequired[int]
-    """On a target."""
-
-
-def describe(features: Sequence[Feature], schema: Schema) -> list[FeatureRow]:
+def describe(features: Sequence[Feature], schema: Schema) -> list[dict[str, Any]]:
     """One row per feature, its bytes those that it takes alone."""
     return [_row(feature, schema) for feature in features]
 
 
-def _row(feature: Feature, schema: Schema) -> FeatureRow:
+def _row(feature: Feature, schema: Schema) -> dict[str, Any]:
     program = compile_program([feature], schema)
     if LABELLED & set(program.operators):
         moment = "after a notice"
@@ -73,7 +52,7 @@ def _row(feature: Feature, schema: Schema) -> FeatureRow:
     }
 
 
-def reasons_text(row: FeatureRow) -> str:
+def reasons_text(row: dict[str, Any]) -> str:
     """The reasons of a feature, and on which side of its usual value each is given."""
     above, below = row["reason_above"], row["reason_below"]
     if above == below:
@@ -82,7 +61,7 @@ def reasons_text(row: FeatureRow) -> str:
     return ", ".join(f"{code} {side}" for code, side in given if code)
 
 
-def _catalogue(rows: list[FeatureRow]) -> str:
+def _catalogue(rows: list[dict[str, Any]]) -> str:
     lines = [
         "| feature | id | definition | known | B | B per card | reason | catches |",
         "|---|---|---|---|---|---|---|---|",
@@ -102,21 +81,20 @@ def _catalogue(rows: list[FeatureRow]) -> str:
     return "\n".join(lines)
 
 
-def _reasons(rows: list[FeatureRow]) -> str:
+def _reasons(rows: list[dict[str, Any]]) -> str:
     lines = ["| reason | text | given for |", "|---|---|---|"]
     for number, text in REASONS.items():
         code = reason_code(number)
         given = []
         for row in rows:
-            reasons = {"above": row["reason_above"], "below": row["reason_below"]}
-            sides = [side for side, reason in reasons.items() if reason == code]
+            sides = [side for side in ("above", "below") if row[f"reason_{side}"] == code]
             if sides:
                 given.append(f"`{row['name']}`" + (f" {sides[0]}" if len(sides) == 1 else ""))
         lines.append(f"| {code} | {text} | {', '.join(given)} |")
     return "\n".join(lines)
 
 
-def _functions(_: list[FeatureRow]) -> str:
+def _functions(_: list[dict[str, Any]]) -> str:
     lines = ["| function | what it is |", "|---|---|"]
     for name, function in FUNCTIONS.items():
         parts = []

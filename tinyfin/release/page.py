@@ -133,12 +133,8 @@ def _packs(found: Release) -> list[Block]:
         )
     ]
     out: list[Block] = [table("Both packs", ["", *(name for name, _ in packs)], rows)]
-    out.append(
-        text(
-            f"Evaluation and cards of the run speak of its own pack {found.run_pack[:16]}: the "
-            "same model, without the sections and the signature of the release."
-        )
-    )
+    own = f"Evaluation and cards speak of the run's own pack {found.run_pack[:16]}, the same model."
+    out.append(text(own))
     if found.sections:
         added = ", ".join(f"{tag} {size}" for tag, size in found.sections.items())
         out.append(text(f"Bytes of the sections that the release added: {added}."))

@@ -135,37 +135,27 @@ def _time(value: object) -> object:
 
 
 _U64 = 2**64 - 1
-_digits = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "integer", "minimum": 0, "maximum": _U64},
-            {"type": "string", "pattern": "^[0-9]{1,20}$"},
-        ]
-    }
-)
+
+
+def _either(*kinds: dict[str, object]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": list(kinds)})
+
+
+_WHOLE: dict[str, object] = {"type": "integer", "minimum": 0, "maximum": _U64}
+_digits = _either(_WHOLE, {"type": "string", "pattern": "^[0-9]{1,20}$"})
 U64 = Annotated[int, Field(ge=0, le=_U64), BeforeValidator(_whole), _digits]
 Token = Annotated[int, Field(ge=1, le=_U64), BeforeValidator(_whole), _digits]
-Id = Annotated[
-    int,
-    Field(ge=0, le=_U64),
-    BeforeValidator(_id),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": _U64}, {"type": "string"}]}
-    ),
-]
+Id = Annotated[int, Field(ge=0, le=_U64), BeforeValidator(_id), _either(_WHOLE, {"type": "string"})]
 Name = Annotated[
     str,
     Field(min_length=1, max_length=64),
     BeforeValidator(_text),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 64}, {"type": "integer"}]}
-    ),
+    _either({"type": "string", "minLength": 1, "maxLength": 64}, {"type": "integer"}),
 ]
 Time = Annotated[
-    int | float | str,
-    BeforeValidator(_time),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
+    int | float | str, BeforeValidator(_time), _either({"type": "number"}, {"type": "string"})
 ]
+Response = Annotated[int, Field(ge=-1, le=99), BeforeValidator(_whole)]
 _TIME = Field(description="ISO 8601 (UTC where it names no zone), or seconds since 1970")
 _ID = Field(description="unique per terminal; a text that is no whole number becomes its hash")
 
@@ -186,9 +176,7 @@ class Outcome(Body):
     id: Id = _ID
     time: Time = _TIME
     result: ResultName
-    response: Annotated[int, Field(ge=-1, le=99), BeforeValidator(_whole)] = Field(
-        -1, description="response code (DE39); -1 is none"
-    )
+    response: Response = Field(-1, description="response code (DE39); -1 is none")
     action: ActionName = Field(
         ACTIONS[0], description="what the terminal did, whatever was advised"
     )
@@ -223,9 +211,7 @@ class CardEvent(Body):
         0, description="of a request"
     )
     result: ResultName = Field(RESULTS[0], description="of an outcome")
-    response: Annotated[int, Field(ge=-1, le=99), BeforeValidator(_whole)] = Field(
-        -1, description="of an outcome: DE39"
-    )
+    response: Response = Field(-1, description="of an outcome: DE39")
     transaction_time: Time | None = Field(None, description="of a notice, needed there")
     fraud: bool | None = Field(None, description="of a notice, needed there")
 

@@ -45,27 +45,10 @@ class HostService(Service):
             Gauge(name, what, registry=self.registry).set_function(value)
 
     def operations(self) -> Sequence[Operation]:
+        fields, results = (Fields, "fields", "fields_of_cards"), (Result, "result", "results")
         return (
-            Operation(
-                "/fields",
-                "The host's fields of cards at a moment; changes nothing.",
-                CardTime,
-                "cards",
-                Fields,
-                "fields",
-                "fields_of_cards",
-                self.fields,
-            ),
-            Operation(
-                "/events",
-                "Requests, outcomes and notices of cards, in the order in which they happen.",
-                CardEvent,
-                "events",
-                Result,
-                "result",
-                "results",
-                self.events,
-            ),
+            Operation("/fields", self.fields, CardTime, "cards", *fields),
+            Operation("/events", self.events, CardEvent, "events", *results),
         )
 
     def identity(self) -> dict[str, str]:
@@ -80,7 +63,7 @@ class HostService(Service):
         }
 
     async def fields(self, items: Sequence[CardTime]) -> list[str]:
-        """The fields of each card, in their order."""
+        """The host's fields of cards at a moment; changes nothing."""
         tokens = self._tokens(items)
         self.cards.require_none({"token": tokens.tolist()})
         times = seconds([item.time for item in items], "cards", "time")[0].astype(np.uint32)
@@ -92,7 +75,7 @@ class HostService(Service):
         ]
 
     async def events(self, items: Sequence[CardEvent]) -> list[str]:
-        """What became of each event."""
+        """Requests, outcomes and notices of cards, in the order in which they happen."""
         tokens = self._tokens(items).tolist()
         times = seconds([item.time for item in items], "events", "time")[0].tolist()
         thens = [item.time for item in items]

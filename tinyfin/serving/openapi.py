@@ -77,7 +77,7 @@ def _posted(operation: Operation, identity: dict[str, object], batch: int) -> di
     refusals = {key: _json(why, refusal) for key, why in _REFUSALS.items()}
     asked = {"oneOf": [item, _object({operation.many: listed})]}
     return {
-        "summary": operation.summary,
+        "summary": operation.handle.__doc__,
         "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
         "responses": {"200": _json("done", {"oneOf": answered}), **refusals},
     }

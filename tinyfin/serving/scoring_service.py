@@ -71,34 +71,12 @@ class ScoringService(Service):
         )
 
     def operations(self) -> Sequence[Operation]:
-        results = Result, "result", "results"
+        scored, results = (ScoredTransaction, "verdict", "verdicts"), (Result, "result", "results")
+        transaction = transaction_model(self.schema)
         return (
-            Operation(
-                "/score",
-                "Score transactions; each waits for its outcome then.",
-                transaction_model(self.schema),
-                "transactions",
-                ScoredTransaction,
-                "verdict",
-                "verdicts",
-                self.score,
-            ),
-            Operation(
-                "/outcomes",
-                "Report what became of transactions: only then they count.",
-                Outcome,
-                "outcomes",
-                *results,
-                self.outcomes,
-            ),
-            Operation(
-                "/notices",
-                "Report what became known later: fraud, or genuine.",
-                Notice,
-                "notices",
-                *results,
-                self.notices,
-            ),
+            Operation("/score", self.score, transaction, "transactions", *scored),
+            Operation("/outcomes", self.outcomes, Outcome, "outcomes", *results),
+            Operation("/notices", self.notices, Notice, "notices", *results),
         )
 
     def identity(self) -> dict[str, str]:
@@ -108,7 +86,7 @@ class ScoringService(Service):
         return {"terminals": len(self.terminals), "terminal_limit": self.terminals.limit}
 
     async def score(self, items: Sequence[Any]) -> list[str]:
-        """Verdicts of transactions, in their order."""
+        """Score transactions; each waits for its outcome then."""
         token = next((spec.name for spec in self.schema.fields if spec.unit == "token"), None)
         own = [getattr(item, token) for item in items] if token else []
         mono = seconds([item.time for item in items], "transactions", "time")[0].tolist()
@@ -121,7 +99,7 @@ class ScoringService(Service):
         return verdicts([item.terminal for item in items], answers, self._reasons)
 
     async def outcomes(self, items: Sequence[Outcome]) -> list[str]:
-        """What became of each outcome."""
+        """Report what became of transactions: only then they count."""
         times = seconds([item.time for item in items], "outcomes", "time")[0]
         return await self._results(
             [
@@ -138,7 +116,7 @@ class ScoringService(Service):
         )
 
     async def notices(self, items: Sequence[Notice]) -> list[str]:
-        """What became of each notice."""
+        """Report what became known later: fraud, or genuine."""
         times = seconds([item.time for item in items], "notices", "time")[0].tolist()
         then = seconds([item.transaction_time for item in items], "notices", "transaction_time")[0]
         return await self._results(

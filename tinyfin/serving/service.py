@@ -30,16 +30,16 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Operation:
     """What is posted to a path: items of ``model``, one alone or a list of them under ``many``;
-    each is answered with an ``answer``, as JSON, under ``answer_one`` or ``answer_many``."""
+    each is answered with an ``answer``, as JSON, under ``answer_one`` or ``answer_many``. The
+    docstring of ``handle`` is its summary."""
 
     path: str
-    summary: str
+    handle: Callable[[Sequence[Any]], Awaitable[list[str]]]
     model: type[Body]
     many: str
     answer: type[BaseModel]
     answer_one: str
     answer_many: str
-    handle: Callable[[Sequence[Any]], Awaitable[list[str]]]
 
 
 class Options(TypedDict, total=False):

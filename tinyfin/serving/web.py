@@ -191,12 +191,9 @@ async def _body(request: Request, limits: Limits) -> bytes:
 
 async def _no_such(request: Request, error: Exception) -> Response:
     """Errors of the router: no such path, or another method."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    message = (
-        f"takes {(headers or {}).get('Allow', 'another method')}, not {request.method}"
-        if status == 405
-        else "is not served here; /openapi.json lists the paths"
-    )
-    content = RefusedError.of(status, "path", request.url.path, message).content
-    return JSONResponse(content, status, headers=headers)
+    assert isinstance(error, HTTPException)
+    message = "is not served here; /openapi.json lists the paths"
+    if error.status_code == 405:
+        message = f"takes {(error.headers or {}).get('Allow', 'others')}, not {request.method}"
+    content = RefusedError.of(error.status_code, "path", request.url.path, message).content
+    return JSONResponse(content, error.status_code, headers=error.headers)
