@@ -81,7 +81,7 @@ def gather(
     """A .tfpack file, or a run: the pack of its release if there is one, else the run's own.
 
     more: files that are kept, too. public_keys: files of the keys that are trusted, the one that
-    the run remembers if empty. Raises InputError, PackError.
+    is remembered next to the pack if empty. Raises InputError, PackError.
     """
     path = Path(source)
     run = path if path.is_dir() else None
@@ -94,7 +94,7 @@ def gather(
                 f"{released}: that release was refused, so it has no pack; see release.html, or "
                 "name the pack itself"
             )
-    keys = trusted_keys(run or path, public_keys)
+    keys = trusted_keys(path, public_keys)
     pack = require_trusted(_read(path), keys, path)
     kept = {path.name: pack.data}
     layouts = {}
