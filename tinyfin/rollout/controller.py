@@ -19,7 +19,7 @@ from tinyfin.rollout.members import NEVER, Hours, Seen, Stage
 from tinyfin.rollout.membership import Digests, digests, positions, waves_of
 from tinyfin.rollout.policy import Policy
 
-__all__ = ["WATCHED", "Progress", "Rollout", "State", "Tick"]
+__all__ = ["STOPPED", "WATCHED", "Progress", "Rollout", "State", "Tick"]
 
 _DAY_H = 24
 _BACKLOG = 0.05
@@ -53,7 +53,7 @@ class State(StrEnum):
 
 WATCHED = (State.RUNNING, State.PAUSED, State.INCONCLUSIVE)
 """States in which gates are looked at."""
-_STOPPED = (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
+STOPPED = (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,19 @@ class Rollout:
             )
         self.progress = replace(self.progress, state=state, why=why)
 
+    def actions(self) -> dict[str, npt.NDArray[np.int64]]:
+        """What members should be told now: ``offer``, ``abort`` or ``revert``."""
+        now, has = self.progress.state, self.offered_h != NEVER
+        runs = np.isin(self.stage, (Stage.TRIAL, Stage.CONFIRMED))
+        if now in STOPPED:
+            reverts = has & runs & self.policy.limits.revert
+            ended = (Stage.FELL_BACK, Stage.TRIAL, Stage.CONFIRMED)
+            found = {"abort": has & ~np.isin(self.stage, ended), "revert": reverts}
+        else:
+            waits = has & np.isin(self.stage, (Stage.OFFERED, Stage.NOT_TAKEN))
+            found = {"offer": waits & (now in (State.RUNNING, State.DONE))}
+        return {action: np.flatnonzero(which) for action, which in found.items()}
+
     # -------------------------------------------------------------------------- ticks
 
     def tick(
@@ -211,7 +224,7 @@ class Rollout:
         changed: bool = False,
     ) -> Tick:
         none = np.empty(0, np.int64)
-        abort = now.state in _STOPPED
+        abort = now.state in STOPPED
         new = none if offers is None else offers
         return Tick(now.state, now.wave, new, abort, gates, now.why, changed)
 
