@@ -62,8 +62,10 @@ _COUNTED = """
     )
     SELECT member, {sums} FROM sides GROUP BY member"""
 _SCORES = f"""
-    SELECT member, offered, hour, boot, ours, monitor_events, monitor_halvings, stage, {{counts}}
-    FROM (SELECT *, {_PHASES} AS stage FROM marked)
+    SELECT member, offered, hour, boot, ours, monitor_events, monitor_halvings, {{counts}},
+        coalesce(hour > confirmed, FALSE) AS later
+    FROM (SELECT *, min(hour) FILTER ({_PHASES} = {int(Stage.CONFIRMED)} AND hour > offered)
+            OVER (PARTITION BY member) AS confirmed FROM marked)
     WHERE ((ours AND hour > offered) OR (parents AND hour > offered - 2 * {WEEK_H}
             AND hour <= offered))
         AND len(monitor_counts) >= CASE WHEN ours THEN {{own}} ELSE {{parent}} END
@@ -152,14 +154,10 @@ def _put_scores(seen: Seen, rows: Rows, definition: Definition, hour: int) -> No
     anew |= same & (events < events[before])
     anew |= ~same & (missing > _LOST * events[before] / 2.0 ** halved[:, 0])
     window = np.where(anew[:, None], counts, np.maximum(difference, 0))
-    confirmed_h = np.full(len(seen), np.iinfo(np.int64).max)
-    done = ours & (rows["stage"] == Stage.CONFIRMED)
-    np.minimum.at(confirmed_h, member[done], at[done])
-    early = at <= confirmed_h[member]
-    parents = ~ours & ~first & (at > rows["offered"] - WEEK_H)
+    later = rows["later"].astype(bool)
     for name, which in (
-        ("scores_before", parents),
-        ("scores_first", ours & early),
-        ("scores_after", ours & ~early & (at > hour - WEEK_H)),
+        ("scores_before", ~ours & ~first & (at > rows["offered"] - WEEK_H)),
+        ("scores_first", ours & ~later),
+        ("scores_after", ours & later & (at > hour - WEEK_H)),
     ):
         np.add.at(getattr(seen, name), member[which], window[which])
