@@ -109,6 +109,8 @@ def define(
     ``alerts_ratio``: the promised one, where packs do not say it. Raises InputError, PackError for
     gates that these packs have no values for."""
     found, before = (_opened(path, public_keys) for path in (pack, parent))
+    if found.pack_id == before.pack_id:
+        raise InputError(f"{parent}: is the pack itself; name the one that terminals run now")
     without = set(policy.gates.without)
     probation = found.probation
     if probation is None and not {"paired", "alerts"} <= without:
