@@ -199,7 +199,7 @@ def test_the_policy_of_the_page_is_the_usual_one() -> None:
     [
         ("--parent runs/second/release", "is the pack itself"),
         (f"--parent {REFERENCE.parents[1]}/payment_host", "was released to replace another pack"),
-        ("--pack parent.tfpack", "has no bounds of a probation"),
+        (f"--pack {REFERENCE}", "has no bounds of a probation"),
         ("--terminals no-column.csv", "has no column terminal"),
         ("--terminals twice.csv", "line 3: terminal a1b2c3d4e5f60000 stands there twice"),
         ("--terminals short.csv", "line 2: has not as many cells"),
