@@ -168,5 +168,8 @@ def test_notices_against_those_of_training(tmp_path: Path) -> None:
     facts = tinyfin_json(f"fleet pack {lake.path} {run}")
     assert (facts["notice_share"], facts["label_delay_days"]) == (8 / 36, 7.0)
     status = tinyfin_json(f"fleet status {lake.path}")
-    assert list(status["notice_share"].values()) == ["0.1; training: 0.2222"]
-    assert list(status["notice_delay_days"].values()) == ["1.042; training: 7"]
+    assert list(status["notice_share"].values()) == [{"came": 0.1, "training": 8 / 36}]
+    assert list(status["notice_delay_days"].values()) == [{"came": 25 / 24, "training": 7.0}]
+    table = tinyfin(f"fleet status {lake.path}").output
+    assert "0.1; training: 0.2222" in table
+    assert "1.042; training: 7\n" in table

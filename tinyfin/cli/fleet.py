@@ -214,8 +214,15 @@ def status(lake: Path, as_json: bool) -> None:
     rows = [("fact", "value")]
     for name, value in facts.items():
         several = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [(f"{name} {key}".rstrip(), str(one)) for key, one in several]
+        rows += [(f"{name} {key}".rstrip(), _figure(one)) for key, one in several]
     emit(facts, as_json, "\n".join(aligned(rows)))
+
+
+def _figure(value: object) -> str:
+    """A number in short; of one that came next to that of training, both."""
+    if isinstance(value, dict):
+        return f"{_figure(value['came'])}; training: {_figure(value['training'])}"
+    return "not known" if value is None else f"{value:.4g}" if type(value) is float else str(value)
 
 
 @command.command("retain")
