@@ -143,17 +143,27 @@ def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool
 
 @command.command("labels")
 @lake_argument
-@click.argument("file", type=DataFile(Path))
+@click.argument("files", nargs=-1, required=True, type=DataFile(Path))
+@click.option(
+    "--config",
+    "config_path",
+    type=FILE,
+    help="tinyfin.toml: FILES are transactions, and what its [labels] and label column say of them "
+    "is merged, as training has it.",
+)
 @json_option
-def labels(lake: Path, file: Path, as_json: bool) -> None:
-    """Merge FILE (CSV, Parquet or Arrow): what became known of transactions.
+def labels(lake: Path, files: tuple[Path, ...], config_path: Path | None, as_json: bool) -> None:
+    """Merge FILES (CSV, Parquet or Arrow): what became known of transactions.
 
     Columns: terminal, its id; id of the transaction; time of it, and known, when it became known,
     in seconds since 2000-01-01; label, fraud or cleared; and token of the card, if it is known.
+    Other layouts, and rows without an id, need --config.
     """
+    from tinyfin.config import load
     from tinyfin.fleet.labels import add_labels
 
-    count, left_out = add_labels(_open(lake), file)
+    config = None if config_path is None else load(config_path)
+    count, left_out = add_labels(_open(lake), files, config, note)
     facts = {"labels": count, "left_out": left_out}
     emit(facts, as_json, f"{lake}: {count} labels, {left_out} of them erased or too old")
 
