@@ -175,8 +175,7 @@ def test_labels_in_the_layouts_of_training(tmp_path: Path) -> None:
     assert "2 transactions match" in (tmp_path / "left.csv").read_text()
     simple = bench.new_lake(tmp_path / "simple")
     (tmp_path / "simple.csv").write_text(
-        "terminal,id,time,label,known,token\n"
-        f"{one},8,{at + 70},fraud,{at + 5 * bench.DAY_S},77\n"
+        f"terminal,id,time,label,known,token\n{one},8,{at + 70},fraud,{at + 5 * bench.DAY_S},77\n"
     )
     tinyfin(f"fleet labels {simple.path} {tmp_path / 'simple.csv'}")
     assert bench.lake_bytes(joined) == bench.lake_bytes(simple)

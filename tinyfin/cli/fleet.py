@@ -156,8 +156,8 @@ def labels(lake: Path, files: tuple[Path, ...], config_path: Path | None, as_jso
     """Merge FILES (CSV, Parquet or Arrow): what became known of transactions.
 
     Columns: terminal, its id; id of the transaction; time of it, and known, when it became known,
-    in seconds since 2000-01-01; label, fraud or cleared; and token of the card, if it is known.
-    Other layouts, and rows without an id, need --config.
+    in seconds since 2000-01-01; label, fraud or cleared; token of the card, and alerted, yes or no,
+    where they are known. Other layouts, and rows without an id, need --config.
     """
     from tinyfin.config import load
     from tinyfin.fleet.labels import add_labels

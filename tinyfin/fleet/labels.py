@@ -18,6 +18,7 @@ from tinyfin.data.cells import by_value, flat, texts
 from tinyfin.data.problems import report
 from tinyfin.data.readers import read
 from tinyfin.data.tables import column_names, read_table
+from tinyfin.data.transactions import ACTIONS
 from tinyfin.errors import DataError, InputError
 from tinyfin.field.keys import parse_terminal_id
 from tinyfin.fleet.lake import Lake
@@ -29,6 +30,10 @@ _COLUMNS = ("terminal", "id", "time", "label", "known")
 _WORDS = {"fraud": 1, "1": 1, "cleared": 0, "0": 0}
 _TERMINAL_RULE = "must be a terminal id of 16 hexadecimal digits, not all 0"
 _RULE = "must be fraud or cleared, 1 or 0"
+_YES = {"yes": 1, "1": 1, "no": 0, "0": 0}
+_SAYS = (False, True, None)
+_UNKNOWN = _SAYS.index(None)
+_OPTIONAL = {"token", "alerted"}
 _WHOLE = {"id": 1 << 64, "time": 1 << 32, "known": 1 << 32, "token": 1 << 64}
 
 
@@ -84,6 +89,8 @@ def joined_labels(
         "known": notes.known_s,
         "label": notes.label,
     }
+    if "action" in config.data.resolved(config.schema):
+        known["alerted"] = (tx.action != ACTIONS.index("accept"))[notes.index].astype(np.uint64)
     if "token" in tx.schema.names:
         known["token"] = np.where(tx.has("token"), tx.column("token"), 0)[notes.index]
     return _rows(lake, known)
@@ -94,24 +101,30 @@ def read_labels(lake: Lake, path: Path) -> tuple[pa.Table, int]:
 
     Columns: ``terminal`` (id of 16 digits), ``id`` of the transaction, ``time`` of it and ``known``
     (when it became known), both in s since 2000-01-01, ``label`` (fraud or cleared, 1 or 0), and
-    ``token`` of the card, if it is known. Raises DataError that names every bad row.
+    ``token`` of the card and ``alerted`` (yes or no: its verdict was not ACCEPT), where they are
+    known. Raises DataError that names every bad row.
     """
-    columns = [*_COLUMNS, *({"token"} & set(column_names(path)))]
+    columns = [*_COLUMNS, *sorted(_OPTIONAL & set(column_names(path)))]
     table, bad = read_table(path, dict(zip(columns, columns, strict=True)), optional=False)
     found = {}
     for name in columns:
         cells = flat(table.column(name))
         if name == "label":
             read = parse.Parsed(*by_value(texts(cells), lambda x: _WORDS.get(x.lower(), _RULE)))
+        elif name == "alerted":
+            read = parse.Parsed(
+                *by_value(texts(cells), lambda x: _YES.get(x.lower(), "must be yes or no, 1 or 0"))
+            )
         elif name == "terminal":
             read = parse.Parsed(*by_value(texts(cells), _terminal_number))
         else:
             read = parse.integers(cells, 0, _WHOLE[name] - 1)
         for mask, broken in read.broken:
             bad.add(mask, name, cells, broken)
-        if name != "token":
+        if name not in _OPTIONAL:
             bad.add(~read.present, name, cells, "is needed")
-        found[name] = np.where(read.present, read.values, 0).view(np.uint64)
+        absent = _UNKNOWN if name == "alerted" else 0
+        found[name] = np.where(read.present, read.values, absent).view(np.uint64)
     early = (found["known"] < found["time"]) & ~bad.bad
     bad.add(early, "known", flat(table.column("known")), "is before the time of the transaction")
     if bad.count:
@@ -122,10 +135,11 @@ def read_labels(lake: Lake, path: Path) -> tuple[pa.Table, int]:
 def _rows(lake: Lake, found: Mapping[str, npt.NDArray[Any]]) -> tuple[pa.Table, int]:
     rows, left_out = [], 0
     erased, first = set(lake.settings.erased), 24 * lake.settings.first_day
-    tokens = found.get("token", np.zeros(len(found["id"]), np.uint64))
+    none = np.zeros(len(found["id"]), np.uint64)
+    tokens, alerted = found.get("token", none), found.get("alerted", none + _UNKNOWN)
     wanted = ("terminal", "id", "time", "known", "label")
-    for *given, token in zip(
-        *(found[name].tolist() for name in wanted), tokens.tolist(), strict=True
+    for *given, token, alert in zip(
+        *(found[name].tolist() for name in wanted), tokens.tolist(), alerted.tolist(), strict=True
     ):
         terminal = given[0].to_bytes(8, "big")
         alias = lake.key.terminal(terminal)
@@ -136,7 +150,9 @@ def _rows(lake: Lake, found: Mapping[str, npt.NDArray[Any]]) -> tuple[pa.Table, 
             left_out += 1
             continue
         transaction = lake.key.transaction(terminal, given[1])
-        rows.append((alias, transaction, hour, given[3] // HOUR_S, bool(given[4]), card))
+        rows.append(
+            (alias, transaction, hour, given[3] // HOUR_S, bool(given[4]), card, _SAYS[alert])
+        )
     return table_of(SCHEMAS[LABEL], rows), left_out
 
 
