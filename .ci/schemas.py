@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.documents import Document
+from tinyfin.fleet.backup import Backup
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
 from tinyfin.hil.reporting.report import ReplayReport
@@ -42,6 +43,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Settings,
     Manifest,
     PackFacts,
+    Backup,
 )
 
 
