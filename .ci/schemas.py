@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.documents import Document
+from tinyfin.experiments.trial import Experiment, Result
 from tinyfin.fleet.backup import Backup
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
@@ -44,6 +45,8 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Manifest,
     PackFacts,
     Backup,
+    Experiment,
+    Result,
 )
 
 

@@ -11,6 +11,7 @@ import click
 
 from tinyfin.cli.fleet_backup import backup, restore
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
+from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
 
@@ -25,7 +26,7 @@ def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 
 
-for verb in (serve, pull, push, backup, restore):
+for verb in (serve, pull, push, backup, restore, experiment):
     command.add_command(verb)
 
 
