@@ -10,6 +10,7 @@ from typing import Any
 from tinyfin.documents import Document
 from tinyfin.experiments.trial import Experiment, Result
 from tinyfin.fleet.backup import Backup
+from tinyfin.fleet.hawkbit import Offer
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
 from tinyfin.hil.reporting.report import ReplayReport
@@ -45,6 +46,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Manifest,
     PackFacts,
     Backup,
+    Offer,
     Experiment,
     Result,
 )

@@ -12,6 +12,7 @@ import click
 from tinyfin.cli.fleet_backup import backup, restore
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
 from tinyfin.cli.fleet_experiment import experiment
+from tinyfin.cli.fleet_hawkbit import hawkbit
 from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
 
@@ -26,7 +27,7 @@ def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 
 
-for verb in (serve, pull, push, backup, restore, experiment):
+for verb in (serve, pull, push, backup, restore, experiment, hawkbit):
     command.add_command(verb)
 
 
