@@ -8,6 +8,7 @@ import dataclasses
 import datetime as dt
 import json
 import os
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -20,13 +21,12 @@ from tests.support import fleet as bench
 from tests.support.cli import tinyfin, tinyfin_json
 from tests.support.process import ROOT
 from tinyfin.errors import InputError, MismatchError
-from tinyfin.experiments.metrics import METRICS
 from tinyfin.experiments.statistics import Arm, compare
-from tinyfin.experiments.trial import Experiment, drawn, read, start
-from tinyfin.field.report import COUNTERS
+from tinyfin.experiments.trial import Experiment, Plan, drawn, read, start
+from tinyfin.field.keys import terminal_keys
+from tinyfin.field.report import COUNTERS, Report, Tag, encode
 from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import Lake, date_of
-from tinyfin.pack.container import open_pack
 from tinyfin.pack.signing import generate_key
 
 PACKS = {"control": bench.PACK, "treatment": ROOT / "models" / "label_free" / "model.tfpack"}
@@ -41,21 +41,17 @@ def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
-def plan(**changed: object) -> Experiment:
-    given = {
-        "name": "lower",
-        "registered": f"{FIRST - dt.timedelta(days=1)}T12:00:00Z",
-        "metric": "saturations",
-        "smallest": 5.0,
-        "alpha": 0.05,
-        "power": 0.8,
-        "packs": {a: open_pack(path).pack_id.hex()[:16] for a, path in PACKS.items()},
-        "first_day": str(FIRST),
-        "last_day": str(LAST),
-        "terminals": {},
-        "key": PERSON.public.hex(),
-    }
-    return Experiment.model_validate({**given, **changed})
+NOW = dt.datetime.combine(FIRST - dt.timedelta(days=1), dt.time(12), dt.UTC)
+
+
+def plan(**changed: object) -> Plan:
+    given = {"metric": "saturations", "smallest": 5.0, "days": DAYS, "first_day": FIRST}
+    packs = {arm: str(path) for arm, path in PACKS.items()}
+    return Plan.model_validate({**given, **packs, **changed})
+
+
+def plan_of(lake: Lake) -> Plan:
+    return Experiment.read(lake.path / "experiments" / "lower.json").plan
 
 
 def history(arms: dict[bytes, str], days: int) -> tuple[list[bytes], dict[bytes, tuple[int, int]]]:
@@ -79,13 +75,13 @@ def history(arms: dict[bytes, str], days: int) -> tuple[list[bytes], dict[bytes,
     return [data for arm in PACKS for data in bench.made(readings[arm], PACKS[arm])], sums
 
 
-def lake_with(folder: Path, **changed: object) -> tuple[Lake, Experiment, dict[bytes, str]]:
+def lake_with(folder: Path, **changed: object) -> tuple[Lake, dict[bytes, str]]:
     lake = bench.new_lake(folder / "lake")
-    return lake, *start(lake, plan(**changed), STRATA, None, PERSON)
+    return lake, start(lake, "lower", plan(**changed), STRATA, PERSON, NOW)[1]
 
 
 def test_what_it_finds(tmp_path: Path) -> None:
-    lake, _, arms = lake_with(tmp_path)
+    lake, arms = lake_with(tmp_path)
     reports, sums = history(arms, DAYS + 1)
     bench.take(lake, *reports)
     found = read(lake, "lower", PERSON.public)
@@ -110,12 +106,12 @@ def test_what_it_finds(tmp_path: Path) -> None:
 
 
 def test_too_few_terminals_say_so(tmp_path: Path) -> None:
-    lake, _, arms = lake_with(tmp_path, metric="faults", smallest=0.01)
+    lake, arms = lake_with(tmp_path, metric="faults", smallest=0.01)
     bench.take(lake, *history(arms, DAYS + 1)[0])
     found = read(lake, "lower")
     assert found.verdict in ("underpowered", "no difference")
     assert found.difference == 0
-    lake, _, arms = lake_with(tmp_path / "other", smallest=1.0)
+    lake, arms = lake_with(tmp_path / "other", smallest=1.0)
     same = dict.fromkeys(arms, "control")
     bench.take(lake, *history(same, DAYS + 1)[0])  # A/A: what the arms do is the same
     found = read(lake, "lower")
@@ -125,30 +121,32 @@ def test_too_few_terminals_say_so(tmp_path: Path) -> None:
 
 
 def test_an_early_look_is_refused(tmp_path: Path) -> None:
-    lake, _, arms = lake_with(tmp_path)
+    lake, arms = lake_with(tmp_path)
     bench.take(lake, *history(arms, DAYS)[0])
     said = tinyfin(f"fleet experiment read {lake.path} lower", code=3).output
     assert f"goes on until {LAST}" in said
 
 
 def test_the_metric_stays_what_was_registered(tmp_path: Path) -> None:
-    lake, _, arms = lake_with(tmp_path)
+    lake, arms = lake_with(tmp_path)
     bench.take(lake, *history(arms, DAYS + 1)[0])
     with pytest.raises(InputError, match="is registered already"):
-        start(lake, plan(metric="faults"), STRATA, None, PERSON)
+        start(lake, "lower", plan(metric="faults"), STRATA, PERSON, NOW)
     path = lake.path / "experiments" / "lower.json"
     whole = path.read_text()
-    for key, value in (("metric", "faults"), ("smallest", 1), ("last_day", str(FIRST))):
-        path.write_text(json.dumps({**json.loads(whole), key: value}))
+    for key, value in (("metric", "faults"), ("smallest", 1), ("days", 1)):
+        found = json.loads(whole)
+        path.write_text(json.dumps({**found, "plan": {**found["plan"], key: value}}))
         with pytest.raises(MismatchError, match="was changed after it was registered"):
             read(lake, "lower")
     path.write_text(whole)
     stranger = generate_key()
-    with pytest.raises(MismatchError, match="another key"):
+    with pytest.raises(MismatchError, match="by another key"):
         read(lake, "lower", stranger.public)
-    for late in ({"first_day": plan().registered[:10]}, {"last_day": str(FIRST - dt.timedelta(9))}):
-        with pytest.raises(InputError, match="begins after the day"):
-            start(lake, plan(name="late", **late), STRATA, None, PERSON)
+    with pytest.raises(InputError, match="begins after the day"):
+        start(lake, "late", plan(first_day=NOW.date()), STRATA, PERSON, NOW)
+    with pytest.raises(InputError, match="small letters"):
+        read(lake, "../lower")
 
 
 @given(
@@ -182,62 +180,95 @@ def test_a_terminal_has_no_arm_of_its_own() -> None:
 
 def test_metrics_of_labels(tmp_path: Path) -> None:
     """Against counts by hand; a day whose labels are not mature is waited for."""
-    lake, _, arms = lake_with(tmp_path, metric="precision", smallest=1.0)
-    reports, _ = history(arms, DAYS + 1)
+    lake, arms = lake_with(tmp_path, metric="precision", smallest=1.0)
+    for name in ("frauds", "frauds_caught"):
+        bare = plan(metric=name)
+        start(lake, name, bare, {t: STRATA[t] for t in arms}, PERSON, NOW)
+    reports, sums = history(arms, DAYS + 1)
     bench.take(lake, *reports)
     at, rows = bench.FIRST_DAY * bench.DAY_S, []
-    frauds, alerts = Counter[str](), Counter[str]()
-    for n in range(TERMINALS):
+    counts: dict[bytes, Counter[str]] = {t: Counter() for t in arms}
+    for n, (terminal, mine) in enumerate(counts.items()):
         for i in range(8):
             fraud, alerted = (n + i) % 3 == 0, i % 4 != 3
-            arm = arms[bench.terminal(n)]
-            frauds[arm] += fraud and alerted
-            alerts[arm] += alerted
+            mine.update(frauds=fraud, frauds_caught=fraud and alerted, alerts=alerted)
             word, known = "fraud" if fraud else "cleared", at + 3600 * i + 90_000
-            rows.append(
-                f"{bench.terminal(n).hex()},{i + 1},{at + 3600 * i},{word},{known},{int(alerted)}"
-            )
+            row = (terminal.hex(), i + 1, at + 3600 * i, word, known, int(alerted))
+            rows.append(",".join(map(str, row)))
     path = tmp_path / "labels.csv"
     path.write_text("terminal,id,time,label,known,alerted\n" + "\n".join(rows) + "\n")
-    with pytest.raises(InputError, match="not mature"):
+    with pytest.raises(InputError, match="has no labels"):
         read(lake, "lower")
     add_labels(lake, [path])
     with pytest.raises(InputError, match="not mature"):
         read(lake, "lower")
     late = bench.reading(0, DAYS + 9, 9999, boot_nonce=7)
     bench.take(lake, *bench.made([late]))
+    for name, count, exposure in (
+        ("lower", "frauds_caught", "alerts"),
+        ("frauds", "frauds", ""),
+        ("frauds_caught", "frauds_caught", ""),
+    ):
+        found = read(lake, name)
+        held = json.loads((lake.path / "experiments" / f"{name}.json").read_text())["terminals"]
+        for arm in PACKS:
+            own = [t for t in counts if lake.key.terminal(t) in held[arm]]
+            assert found.arms[arm].count == sum(counts[t][count] for t in own)
+            wanted = sum(counts[t][exposure] if exposure else sums[t][1] for t in own)
+            assert found.arms[arm].exposure == wanted
+
+
+def test_alerts_are_those_of_probations(tmp_path: Path) -> None:
+    """Of shadow and trial together, and of no other pack."""
+    lake, arms = lake_with(tmp_path, metric="alerts", smallest=1.0)
+    bench.take(lake, *bench.made([bench.reading(0, DAYS + 1, 10)]))
+    own = {arm: bytes.fromhex(getattr(plan_of(lake), arm)) for arm in PACKS}
+    reports = []
+    for n, (terminal, arm) in enumerate(arms.items()):
+        for day, phase, events in ((0, 1, 100), (1, 1, 200), (2, 2, 50), (3, 3, 70)):
+            pack = own[arm] if phase < 3 else b"another."
+            counts = (*[0] * 16, 0, events, 9, events // 10 + n, 0, min(phase, 2), 1, 0)
+            body = struct.pack("<8s16HIHHHHBBH", pack, *counts)
+            at = 86_400 * (bench.FIRST_DAY + day)
+            made = Report(terminal, 5, day + 1, pack, at, ((int(Tag.PROBATION), body),))
+            reports.append(encode(made, terminal_keys(bench.FLEET, terminal).report).data)
+    bench.take(lake, *reports)
     found = read(lake, "lower")
     for arm in PACKS:
-        assert (found.arms[arm].count, found.arms[arm].exposure) == (frauds[arm], alerts[arm])
+        ranks = [n for n, one in enumerate(arms.values()) if one == arm]
+        assert found.arms[arm].exposure == 250 * len(ranks)
+        assert found.arms[arm].count == sum(20 + 5 + 2 * n for n in ranks)
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:
     lake = bench.new_lake(tmp_path / "lake")
     arms = dict.fromkeys(STRATA, "control")
     bench.take(lake, *history(arms, DAYS)[0])
-    asked = "--metric saturations --smallest 20 --days 4"
-    facts = tinyfin_json(f"fleet experiment design {lake.path} {asked}")
+    path = tmp_path / "plan.toml"
+    packs = "".join(f'{arm} = "{path}"\n' for arm, path in PACKS.items())
+    text = f'metric = "saturations"\nsmallest = 20\ndays = 4\nper_arm = 5\n{packs}'
+    path.write_text(text)
+    facts = tinyfin_json(f"fleet experiment design {path} --lake {lake.path}")
     assert facts["terminals"] == TERMINALS
     assert 2 <= facts["terminals_per_arm"] <= TERMINALS
+    assert "needs --lake" in tinyfin(f"fleet experiment design {path}", code=3).output
     inventory = tmp_path / "terminals.csv"
     inventory.write_text(
         "terminal,class\n" + "".join(f"{t.hex()},{name}\n" for t, name in STRATA.items())
     )
     tinyfin(f"keygen {tmp_path / 'me.key'} --kind person")
-    words = " ".join(f"--{arm} {path}" for arm, path in PACKS.items())
-    words += f" --terminals {inventory} --key {tmp_path / 'me.key'} --per-arm 5"
+    words = f"--terminals {inventory} --key {tmp_path / 'me.key'}"
     out = tmp_path / "arms.csv"
-    line = f"fleet experiment start {lake.path} {{}} {asked} {words} --out {out}"
+    line = f"fleet experiment start {lake.path} {{}} {path} {words} --out {out}"
     made = tinyfin_json(line.format("first"))
     with out.open() as file:
         rows = list(csv.DictReader(file))
     assert Counter(row["arm"] for row in rows) == {"control": 5, "treatment": 5}
-    assert {row["pack"] for row in rows} == set(made["packs"].values())
-    assert "begins after" in tinyfin(f"{line.format('x')} --first-day 2026-01-01", code=3).output
+    assert {row["pack"] for row in rows} == {made["plan"][arm] for arm in PACKS}
+    path.write_text(f"first_day = 2026-01-01\n{text}")
+    assert "begins after" in tinyfin(line.format("x"), code=3).output
+    path.write_text(text.replace("saturations", "profit"))
+    assert "is not one of alerts" in tinyfin(line.format("x"), code=3).output
+    path.write_text(text)
     inventory.write_text(inventory.read_text() + "zz,a\n")
     assert "line 26" in tinyfin(line.format("second"), code=3).output
-
-
-def test_each_metric_has_its_option() -> None:
-    said = tinyfin("fleet experiment design --help").output
-    assert all(name in said for name in METRICS)

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
@@ -14,34 +12,6 @@ from tinyfin.cli.fleet_carriers import FILE, lake_argument
 from tinyfin.cli.output import claim, emit, json_option, out_option
 
 __all__ = ["experiment"]
-
-F = TypeVar("F", bound=Callable[..., Any])
-_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-
-
-def _asked(function: F) -> F:
-    """What both `design` and `start` take."""
-    names = ["alerts", "saturations", "faults", "frauds", "frauds_caught", "precision"]
-    for option in (
-        click.option(
-            "--power", type=_SHARE, default=0.8, show_default=True, help="Probability to find it."
-        ),
-        click.option(
-            "--alpha", type=_SHARE, default=0.05, show_default=True, help="Risk of a false finding."
-        ),
-        click.option(
-            "--smallest",
-            type=click.FloatRange(0, min_open=True),
-            required=True,
-            help="The smallest difference worth finding, in units of the metric.",
-        ),
-        click.option("--metric", type=click.Choice(names), required=True, help="What is compared."),
-        click.option(
-            "--days", type=click.IntRange(1), default=28, show_default=True, help="How long."
-        ),
-    ):
-        function = option(function)
-    return function
 
 
 @click.group("experiment")
@@ -51,44 +21,18 @@ def experiment() -> None:
 
 
 @experiment.command("design")
-@click.argument("lake", required=False, type=click.Path(path_type=Path, file_okay=False))
-@_asked
-@click.option("--rate", type=float, help="Without LAKE: the metric, such as 3.5 per 1,000.")
-@click.option("--events", type=float, help="Without LAKE: events of a terminal in that time.")
-@click.option("--correlation", type=float, help="Without LAKE: of two events of a terminal.")
+@click.argument("plan", type=FILE)
+@click.option("--lake", "lake_path", type=click.Path(path_type=Path, file_okay=False))
 @json_option
-def design(
-    lake: Path | None,
-    days: int,
-    metric: str,
-    smallest: float,
-    alpha: float,
-    power: float,
-    rate: float | None,
-    events: float | None,
-    correlation: float | None,
-    as_json: bool,
-) -> None:
-    """How many terminals each arm needs, by the spread of the terminals in LAKE, or by --rate,
-    --events and --correlation."""
-    from tinyfin.experiments.metrics import METRICS
-    from tinyfin.experiments.statistics import binary_variance, terminals_per_arm
-    from tinyfin.experiments.trial import design
+def design(plan: Path, lake_path: Path | None, as_json: bool) -> None:
+    """How many terminals each arm of PLAN needs, by the spread of the terminals in a lake, or by
+    what PLAN assumes."""
+    from tinyfin.experiments.trial import Plan, design
     from tinyfin.fleet.lake import Lake
 
-    if lake is not None:
-        facts = design(Lake(lake), metric, days, smallest, alpha, power)
-    elif rate is None or events is None or correlation is None or not METRICS[metric].binary:
-        raise click.UsageError(
-            "give LAKE, or for a metric of shares --rate, --events and --correlation"
-        )
-    else:
-        scale = METRICS[metric].scale
-        variance = scale**2 * binary_variance(rate / scale, events, correlation)
-        need = terminals_per_arm(variance, smallest, alpha, power)
-        facts = {"unit": METRICS[metric].unit, "rate": rate, "terminals_per_arm": need}
+    facts = design(Plan.read(plan), None if lake_path is None else Lake(lake_path))
     text = (
-        f"{facts['terminals_per_arm']} terminals in each arm ({facts['unit']}: {facts['rate']:.4g})"
+        f"{facts['terminals_per_arm']} terminals in each arm; {facts['unit']}: {facts['rate']:.4g}"
     )
     emit(facts, as_json, text)
 
@@ -96,9 +40,7 @@ def design(
 @experiment.command("start")
 @lake_argument
 @click.argument("name")
-@_asked
-@click.option("--control", type=FILE, required=True, help="The pack of one arm.")
-@click.option("--treatment", type=FILE, required=True, help="The pack of the other one.")
+@click.argument("plan", type=FILE)
 @click.option(
     "--terminals",
     "table",
@@ -106,59 +48,25 @@ def design(
     required=True,
     help="CSV: terminal, its id; the other columns make strata.",
 )
-@click.option("--per-arm", type=click.IntRange(2), help="Terminals; all of the file if not given.")
-@click.option("--first-day", type=click.DateTime(["%Y-%m-%d"]), help="Tomorrow if not given.")
 @click.option("--key", "key_path", type=FILE, required=True, help="Yours, of the kind person.")
 @out_option("CSV: terminal, arm and pack, for who installs them.")
 @json_option
 def start(
-    lake: Path,
-    name: str,
-    days: int,
-    metric: str,
-    smallest: float,
-    alpha: float,
-    power: float,
-    control: Path,
-    treatment: Path,
-    table: Path,
-    per_arm: int | None,
-    first_day: dt.datetime | None,
-    key_path: Path,
-    out_path: Path,
-    as_json: bool,
+    lake: Path, name: str, plan: Path, table: Path, key_path: Path, out_path: Path, as_json: bool
 ) -> None:
-    """Register experiment NAME in LAKE, under your signature, and draw its terminals."""
-    from tinyfin.experiments.trial import Experiment, start
-    from tinyfin.files import whole
+    """Register PLAN as experiment NAME in LAKE, under your signature, and draw its terminals."""
+    from tinyfin.experiments.trial import Plan, start
+    from tinyfin.files import write
     from tinyfin.fleet.inventory import read_inventory
     from tinyfin.fleet.lake import Lake
-    from tinyfin.pack.container import open_pack
     from tinyfin.pack.signing import load_key
 
     claim(out_path)
-    key, now = load_key(key_path, "person"), dt.datetime.now(dt.UTC)
-    first = first_day.date() if first_day else now.date() + dt.timedelta(days=1)
-    files = {"control": control, "treatment": treatment}
-    plan = Experiment(
-        name=name,
-        registered=f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        metric=metric,
-        smallest=smallest,
-        alpha=alpha,
-        power=power,
-        packs={arm: open_pack(path).pack_id.hex()[:16] for arm, path in files.items()},
-        first_day=str(first),
-        last_day=str(first + dt.timedelta(days=days - 1)),
-        terminals={},
-        key=key.public.hex(),
-    )
-    made, arms = start(Lake(lake), plan, read_inventory(table), per_arm, key)
-    rows = [f"{t.hex()},{arm},{made.packs[arm]}" for t, arm in sorted(arms.items())]
-    with whole(out_path, private=True) as unfinished:
-        unfinished.write_text("\n".join(["terminal,arm,pack", *rows]) + "\n")
-    sizes = {arm: len(names) for arm, names in made.terminals.items()}
-    text = f"{name}: {sizes}, {made.first_day} to {made.last_day}; {out_path}: who gets which pack"
+    now, strata, key = dt.datetime.now(dt.UTC), read_inventory(table), load_key(key_path, "person")
+    made, arms = start(Lake(lake), name, Plan.read(plan), strata, key, now)
+    rows = [f"{t.hex()},{arm},{getattr(made.plan, arm)}" for t, arm in sorted(arms.items())]
+    write(out_path, "\n".join(["terminal,arm,pack", *rows]) + "\n")
+    text = f"{name}: {len(arms)} terminals, {' to '.join(made.days)}; {out_path}"
     emit(made.as_dict(), as_json, text)
 
 

@@ -5,50 +5,105 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from tinyfin.documents import Document, Facts
+from tinyfin.config.toml import read_toml
+from tinyfin.documents import Document, Facts, first_fault
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.experiments.metrics import METRICS, counted, last_day, mature_until
-from tinyfin.experiments.statistics import Arm, compare, power_of, terminals_per_arm
+from tinyfin.experiments.statistics import (
+    Arm,
+    binary_variance,
+    compare,
+    power_of,
+    terminals_per_arm,
+)
 from tinyfin.fleet import durable
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.views import connect
+from tinyfin.pack.container import open_pack
 from tinyfin.pack.signing import Key, key_id, verify
 
-__all__ = ["ARMS", "ArmResult", "Experiment", "Result", "design", "drawn", "read", "start"]
+__all__ = ["ARMS", "ArmResult", "Experiment", "Plan", "Result", "design", "drawn", "read", "start"]
 
 ARMS: tuple[Literal["control"], Literal["treatment"]] = ("control", "treatment")
 _SCORED = """SELECT terminal, pack, sum(scored)::DOUBLE FROM terminal_day
     WHERE day BETWEEN ? AND ? GROUP BY terminal, pack"""
+Verdict = Literal["difference", "no difference", "underpowered"]
+_SAID: dict[Verdict, str] = {
+    "difference": "The arms differ.",
+    "no difference": "No difference was found.",
+    "underpowered": "Underpowered: no difference was found, and there may well be one.",
+}
 _SIGNED_AS = b"tinyfin experiment 1\n"
+
+
+class Assumed(Facts):
+    """In place of a lake: what an event of a terminal is like."""
+
+    rate: float = Field(gt=0)
+    """The metric."""
+    events: float = Field(ge=1)
+    """Of a terminal in all days."""
+    correlation: float = Field(ge=0, le=1)
+    """Of two events of a terminal."""
+
+
+class Plan(Facts):
+    """A file TOML: what is compared, and what is to be found."""
+
+    metric: str
+    smallest: float = Field(gt=0)
+    """The smallest difference that is worth finding, in units of the metric."""
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    power: float = Field(default=0.8, gt=0.5, lt=1)
+    days: int = Field(default=28, ge=1)
+    first_day: dt.date | None = None
+    """The day after the one on which it is registered if None."""
+    control: str
+    treatment: str
+    """Files of packs; how their ids begin, 16 digits, once it is registered."""
+    per_arm: int | None = Field(default=None, ge=2)
+    """Terminals; half of all that are named if None."""
+    assumed: Assumed | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Raises InputError."""
+        try:
+            plan = cls.model_validate(read_toml(path))
+        except ValidationError as error:
+            raise InputError(f"{path}: {first_fault(error)}") from error
+        if plan.metric not in METRICS:
+            raise InputError(f"{path}: metric: is not one of {', '.join(METRICS)}")
+        return plan
 
 
 class Experiment(Document):
     """``experiments/NAME.json`` of a lake: what was registered, and who is in which arm."""
 
     NAME: ClassVar[str] = "experiment.json"
-    name: str = Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")
+    name: str
     registered: str
     """UTC."""
-    metric: str
-    smallest: float = Field(gt=0)
-    """The smallest difference that is worth finding, in units of the metric."""
-    alpha: float = Field(gt=0, lt=0.5)
-    power: float = Field(gt=0.5, lt=1)
-    packs: dict[str, str]
-    """By arm, how the id of its pack begins, 16 digits."""
-    first_day: str
-    last_day: str
-    terminals: dict[str, list[str]]
+    plan: Plan
+    terminals: dict[str, list[str]] = Field(default_factory=dict)
     """By arm, their aliases in the lake."""
     key: str
     """Public key of the person who signed."""
     signature: str = ""
+
+    @property
+    def days(self) -> tuple[str, str]:
+        """The first one and the last one that count."""
+        first = self.plan.first_day or dt.date.fromisoformat(self.registered[:10])
+        return str(first), str(first + dt.timedelta(days=self.plan.days - 1))
 
     @property
     def id(self) -> bytes:
@@ -93,70 +148,55 @@ class Result(Document):
     p_value: float
     power: float
     """With which the smallest difference would have been found, by the spread that there was."""
-    verdict: Literal["difference", "no difference", "underpowered"]
+    verdict: Verdict
 
     def markdown(self) -> str:
         """A page."""
-        plan, percent = self.experiment, 100 * (1 - self.experiment.alpha)
-        said = {
-            "difference": "The arms differ.",
-            "no difference": "No difference was found.",
-            "underpowered": "**Underpowered**: no difference was found, and too few terminals had "
-            "data for that to mean that there is none.",
-        }[self.verdict]
+        made, plan = self.experiment, self.experiment.plan
         rows = [
             f"| {name} | {a.pack} | {a.with_data} of {a.terminals} | "
             f"{'-' if a.under_pack is None else f'{a.under_pack:.0%}'} | {a.rate:.4g} |"
             for name, a in self.arms.items()
         ]
-        return "\n".join(
-            [
-                f"# Experiment {plan.name}",
-                "",
-                f"{plan.first_day} to {plan.last_day}; registered {plan.registered} by key "
-                f"{self.key_id}; metric: {self.unit}.",
-                "",
-                "| arm | pack | terminals with data | events under the pack | metric |",
-                "|---|---|---|---|---|",
-                *rows,
-                "",
-                f"{said} Treatment less control: {self.difference:+.4g}, {percent:g} % interval "
-                f"{self.low:+.4g} to {self.high:+.4g}, p = {self.p_value:.2g}. A difference of "
-                f"{plan.smallest:g} would have been found with {self.power:.0%}.",
-            ]
-        )
+        return f"""# Experiment {made.name}
+
+{self.unit}, {" to ".join(made.days)}; registered {made.registered} by key {self.key_id}.
+
+| arm | pack | terminals with data | events under the pack | metric |
+|---|---|---|---|---|
+{chr(10).join(rows)}
+
+**{_SAID[self.verdict]}** Treatment less control: {self.difference:+.4g},
+{100 * (1 - plan.alpha):g} % interval {self.low:+.4g} to {self.high:+.4g}, p = {self.p_value:.2g}.
+A difference of {plan.smallest:g} would have been found with {self.power:.0%}."""
 
 
-def _arms(found: Mapping[str, tuple[float, float]], names: Sequence[str], scale: float) -> Arm:
+def _arm(found: Mapping[str, tuple[float, float]], names: Sequence[str], scale: float) -> Arm:
     pairs = np.array([found[name] for name in names if name in found]).reshape(-1, 2)
     return Arm(pairs[:, 0] * scale, pairs[:, 1])
 
 
-def design(
-    lake: Lake, metric: str, days: int, smallest: float, alpha: float, power: float
-) -> dict[str, object]:
-    """How many terminals each arm needs, by the spread of the lake's terminals in its last
-    ``days`` days. Raises InputError."""
-    with connect(lake) as base:
-        last = last_day(base) if not METRICS[metric].labels else mature_until(base)
-        if not last:
-            raise InputError(f"{lake.path}: no day has mature labels; {metric} needs some")
-        first = str(dt.date.fromisoformat(last) - dt.timedelta(days=days - 1))
-        found = counted(base, METRICS[metric], first, last, ("", ""))
-    if len(found) < 2:
-        raise InputError(f"{lake.path}: {len(found)} terminals have data of {metric} since {first}")
-    arm = _arms(found, list(found), METRICS[metric].scale)
-    need = terminals_per_arm(arm.variance, smallest, alpha, power)
-    return {
-        "metric": metric,
-        "unit": METRICS[metric].unit,
-        "first_day": first,
-        "last_day": last,
-        "terminals": len(found),
-        "rate": arm.rate,
-        "terminal_standard_deviation": arm.variance**0.5,
-        "terminals_per_arm": need,
-    }
+def design(plan: Plan, lake: Lake | None) -> dict[str, object]:
+    """How many terminals each arm needs, by the spread of the lake's terminals in its last days, or
+    by what the plan assumes. Raises InputError."""
+    metric = METRICS[plan.metric]
+    facts: dict[str, object] = {"metric": plan.metric, "unit": metric.unit}
+    if lake is not None:
+        with connect(lake) as base:
+            last = mature_until(base) if metric.labels else last_day(base)
+            first = str(dt.date.fromisoformat(last) - dt.timedelta(days=plan.days - 1))
+            found = counted(base, metric, first, last, ("", ""))
+        arm = _arm(found, list(found), metric.scale)
+        facts |= {"first_day": first, "last_day": last, "terminals": len(found), "rate": arm.rate}
+        variance = arm.variance
+    elif plan.assumed is not None and metric.binary:
+        share = plan.assumed.rate / metric.scale
+        one = binary_variance(share, plan.assumed.events, plan.assumed.correlation)
+        facts["rate"], variance = plan.assumed.rate, metric.scale**2 * one
+    else:
+        raise InputError("the plan needs --lake, or for a metric of shares a table [assumed]")
+    need = terminals_per_arm(variance, plan.smallest, plan.alpha, plan.power)
+    return {**facts, "standard_deviation": variance**0.5, "terminals_per_arm": need}
 
 
 def drawn(id: bytes, strata: Mapping[bytes, str], per_arm: int | None) -> dict[bytes, str]:
@@ -176,23 +216,31 @@ def drawn(id: bytes, strata: Mapping[bytes, str], per_arm: int | None) -> dict[b
     return {terminal: ARMS[i % 2] for i, terminal in enumerate(inside)}
 
 
+def _path(lake: Lake, name: str) -> Path:
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,63}", name):
+        raise InputError(f"{name!r}: a name has small letters, digits, - and _, 64 at most")
+    return lake.path / "experiments" / f"{name}.json"
+
+
 def start(
-    lake: Lake, plan: Experiment, strata: Mapping[bytes, str], per_arm: int | None, key: Key
+    lake: Lake, name: str, plan: Plan, strata: Mapping[bytes, str], key: Key, now: dt.datetime
 ) -> tuple[Experiment, dict[bytes, str]]:
     """Draw the terminals (ids, and their strata), sign what is registered and keep it in the lake;
     the experiment, and the arm of each terminal. Raises InputError when its name is taken, or it
     does not begin later than it is registered."""
-    if plan.metric not in METRICS:
-        raise InputError(f"{plan.metric!r} is no metric; give one of {', '.join(METRICS)}")
-    if not plan.registered[:10] < plan.first_day <= plan.last_day:
-        raise InputError(
-            f"{plan.first_day} to {plan.last_day}: an experiment begins after the day on which it "
-            f"is registered, {plan.registered[:10]}, and then ends"
-        )
-    path = lake.path / "experiments" / f"{plan.name}.json"
-    arms = drawn(plan.id, strata, per_arm)
+    path, first = _path(lake, name), plan.first_day or now.date() + dt.timedelta(days=1)
+    if not first > now.date():
+        raise InputError(f"{first}: an experiment begins after the day on which it is registered")
+    packs: dict[str, str] = {arm: open_pack(getattr(plan, arm)).pack_id.hex()[:16] for arm in ARMS}
+    made = Experiment(
+        name=name,
+        registered=f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        plan=plan.model_copy(update={"first_day": first, **packs}),
+        key=key.public.hex(),
+    )
+    arms = drawn(made.id, strata, plan.per_arm)
     names = {a: sorted(lake.key.terminal(t) for t, arm in arms.items() if arm == a) for a in ARMS}
-    made = plan.model_copy(update={"terminals": names})
+    made = made.model_copy(update={"terminals": names})
     made = made.model_copy(update={"signature": key.sign(made.message).hex()})
     with lake.locked():
         if path.exists():
@@ -206,40 +254,35 @@ def read(lake: Lake, name: str, public: bytes | None = None) -> Result:
     """What the registered metric says, by the arm that each terminal was drawn for, whatever it
     ran. ``public``: the key that must have signed. Raises MismatchError for a document that was
     changed, InputError before the experiment and its labels are complete."""
-    path = lake.path / "experiments" / f"{name}.json"
-    plan = Experiment.read(path)
-    signer = bytes.fromhex(plan.key)
-    if not verify(bytes.fromhex(plan.signature), plan.message, signer) or public not in (
-        None,
-        signer,
-    ):
-        raise MismatchError(
-            f"{path}: was changed after it was registered, or another key signed it"
-        )
-    metric = METRICS[plan.metric]
-    packs = (plan.packs["control"], plan.packs["treatment"])
+    path = _path(lake, name)
+    made = Experiment.read(path)
+    plan, signer = made.plan, bytes.fromhex(made.key)
+    genuine = verify(bytes.fromhex(made.signature), made.message, signer)
+    if not genuine or public not in (None, signer):
+        raise MismatchError(f"{path}: was changed after it was registered, or by another key")
+    metric, days = METRICS[plan.metric], made.days
     with connect(lake) as base:
         newest = last_day(base)
-        if newest <= plan.last_day:
+        if newest <= days[1]:
             raise InputError(
-                f"{name}: goes on until {plan.last_day}, and the newest report is of {newest}; an "
+                f"{name}: goes on until {days[1]}, and the newest report is of {newest}; an "
                 "early look finds differences that are not there"
             )
-        if metric.labels and mature_until(base) < plan.last_day:
-            raise InputError(f"{name}: labels of {plan.last_day} are not mature; read it later")
-        found = counted(base, metric, plan.first_day, plan.last_day, packs)
-        scored = base.execute(_SCORED, [plan.first_day, plan.last_day]).fetchall()
-    arms = {arm: _arms(found, plan.terminals[arm], metric.scale) for arm in ARMS}
+        if metric.labels and mature_until(base) < days[1]:
+            raise InputError(f"{name}: labels of {days[1]} are not mature; read it later")
+        found = counted(base, metric, *days, (plan.control, plan.treatment))
+        scored = base.execute(_SCORED, days).fetchall()
+    arms = {arm: _arm(found, made.terminals[arm], metric.scale) for arm in ARMS}
     one = compare(arms["control"], arms["treatment"], plan.alpha)
     power = power_of(plan.smallest, one.error, one.freedom, plan.alpha)
-    differs = one.p_value < plan.alpha
+    nothing: Verdict = "no difference" if power >= plan.power else "underpowered"
     facts: dict[str, ArmResult] = {}
     for arm in ARMS:
-        members = {*plan.terminals[arm]}
-        mine = [(pack == plan.packs[arm], n) for who, pack, n in scored if who in members]
-        total = sum(n for _, n in mine)
+        members, pack = {*made.terminals[arm]}, getattr(plan, arm)
+        mine = [(ran == pack, events) for who, ran, events in scored if who in members]
+        total = sum(events for _, events in mine)
         facts[arm] = ArmResult(
-            pack=plan.packs[arm],
+            pack=pack,
             terminals=len(members),
             with_data=len(arms[arm].count),
             under_pack=sum(n for own, n in mine if own) / total if total else None,
@@ -248,7 +291,7 @@ def read(lake: Lake, name: str, public: bytes | None = None) -> Result:
             rate=arms[arm].rate,
         )
     return Result(
-        experiment=plan.model_copy(update={"terminals": {}}),
+        experiment=made.model_copy(update={"terminals": {}}),
         as_of=newest,
         key_id=f"{key_id(signer):08x}",
         unit=metric.unit,
@@ -258,9 +301,5 @@ def read(lake: Lake, name: str, public: bytes | None = None) -> Result:
         high=one.high,
         p_value=one.p_value,
         power=power,
-        verdict="difference"
-        if differs
-        else "no difference"
-        if power >= plan.power
-        else "underpowered",
+        verdict="difference" if one.p_value < plan.alpha else nothing,
     )
