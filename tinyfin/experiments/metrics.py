@@ -91,7 +91,7 @@ def counted(
     given = {"first": first, "last": last, "control": packs[0], "treatment": packs[1]}
     used = {name: value for name, value in given.items() if f"${name}" in metric.query}
     rows = base.execute(metric.query, used).fetchall()
-    return {name: (float(y), float(x)) for name, y, x in rows if x}
+    return {name: (float(y or 0), float(x)) for name, y, x in rows if x}
 
 
 def last_day(base: duckdb.DuckDBPyConnection) -> str:
@@ -103,8 +103,10 @@ def last_day(base: duckdb.DuckDBPyConnection) -> str:
 
 
 def mature_until(base: duckdb.DuckDBPyConnection) -> str:
-    """The last day whose labels are mature, as the view notice_day has it; "" for none."""
-    query = (
-        """SELECT (as_of - CAST(ceil((horizon_h + 24) / 24) AS INTEGER))::VARCHAR FROM maturity"""
-    )
-    return str(base.execute(query).fetchall()[0][0] or "")
+    """The last day whose labels are mature, as the view notice_day has it. Raises InputError
+    without labels."""
+    query = "SELECT (as_of - ceil((horizon_h + 24) / 24)::INTEGER)::VARCHAR FROM maturity"
+    found = base.execute(query).fetchall()[0][0]
+    if found is None:
+        raise InputError("the lake has no labels, and the metric needs them")
+    return str(found)

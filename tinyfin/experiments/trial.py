@@ -33,7 +33,7 @@ from tinyfin.pack.signing import Key, key_id, verify
 __all__ = ["ARMS", "ArmResult", "Experiment", "Plan", "Result", "design", "drawn", "read", "start"]
 
 ARMS: tuple[Literal["control"], Literal["treatment"]] = ("control", "treatment")
-_SCORED = """SELECT terminal, pack, sum(scored)::DOUBLE FROM terminal_day
+_SCORED = """SELECT terminal, pack, coalesce(sum(scored), 0)::DOUBLE FROM terminal_day
     WHERE day BETWEEN ? AND ? GROUP BY terminal, pack"""
 Verdict = Literal["difference", "no difference", "underpowered"]
 _SAID: dict[Verdict, str] = {
