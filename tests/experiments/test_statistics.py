@@ -110,6 +110,8 @@ def test_the_power_of_a_t_test() -> None:
     """J. Cohen (1988), table 2.4.1: 64 in each group for half a standard deviation."""
     assert terminals_per_arm(1.0, 0.5, 0.05, 0.8) == 64
     assert power_of(0.5, math.sqrt(2 / 64), 126, 0.05) == pytest.approx(0.8015, abs=2e-4)
+    for shift in range(5, 60):
+        assert power_of(shift, 1.0, 22.0, 0.05) > 0.99
 
 
 @pytest.mark.parametrize(

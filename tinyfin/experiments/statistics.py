@@ -87,7 +87,9 @@ def power_of(difference: float, error: float, freedom: float, alpha: float) -> f
     if error == 0:
         return 1.0
     limit, shift = float(stdtrit(freedom, 1 - alpha / 2)), abs(difference) / error
-    return float(1 - nctdtr(freedom, shift, limit) + nctdtr(freedom, shift, -limit))
+    tails = nctdtr(freedom, shift, np.array([limit, -limit]))
+    below, opposite = np.nan_to_num(tails)  # NaN: too small for scipy
+    return float(1 - below + opposite)
 
 
 def terminals_per_arm(variance: float, difference: float, alpha: float, power: float) -> int:
