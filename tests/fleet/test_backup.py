@@ -48,7 +48,7 @@ def test_the_drill(tmp_path: Path) -> None:
     lake = small_lake(tmp_path)
     add_labels(lake, [bench.label_file(tmp_path / "labels.csv")])
     registry = registries.registry(tmp_path / "registry")
-    writer = sqlite3.connect(tmp_path / "campaigns.sqlite")
+    writer = sqlite3.connect(lake.path / "campaigns.sqlite")
     writer.executescript("PRAGMA journal_mode=WAL; CREATE TABLE tick (hour INTEGER)")
     writer.execute("INSERT INTO tick VALUES (7)")
     writer.commit()
@@ -62,7 +62,7 @@ def test_the_drill(tmp_path: Path) -> None:
 
     merging = threading.Thread(target=merge)
     merging.start()
-    words = f"--registry {registry.path} --campaigns {tmp_path / 'campaigns.sqlite'} --with-keys"
+    words = f"--registry {registry.path} --with-keys"
     said = tinyfin_json(f"fleet backup {lake.path} {tmp_path / 'a.tar'} {words}")
     over.set()
     merging.join(60)
@@ -78,7 +78,7 @@ def test_the_drill(tmp_path: Path) -> None:
     assert tinyfin_json(f"fleet restore {tmp_path / 'a.tar'} {back}")["keys_missing"] == []
     assert tinyfin_json(f"fleet verify {back / 'lake'}")["faults"] == []
     assert tinyfin_json(f"registry verify --registry {back / 'registry'}")
-    with contextlib.closing(sqlite3.connect(back / "campaigns.sqlite")) as base:
+    with contextlib.closing(sqlite3.connect(back / "lake" / "campaigns.sqlite")) as base:
         assert base.execute("SELECT hour FROM tick").fetchall() == [(7,)]
     again = Lake(back / "lake")
     for at, data in enumerate(REPORTS):  # carriers bring all of them once more

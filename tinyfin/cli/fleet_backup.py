@@ -25,7 +25,8 @@ __all__ = ["backup", "restore"]
 @click.option(
     "--campaigns",
     type=click.Path(path_type=Path),
-    help="With this database of campaigns, a file of SQLite; save PostgreSQL with pg_dump.",
+    help="Their database, a file of SQLite; campaigns.sqlite in the lake if not given. Save "
+    "PostgreSQL with pg_dump.",
 )
 @json_option
 def backup(
@@ -61,7 +62,7 @@ def backup(
 def restore(file: Path, folder: Path, as_json: bool) -> None:
     """Restore FILE.tar into a new FOLDER: all of it, or nothing where a byte was changed.
 
-    FOLDER/lake is the lake then; registry, keys and campaigns.sqlite are next to it.
+    FOLDER/lake is the lake then; registry and keys are next to it.
     """
     from tinyfin.fleet.backup import restore
     from tinyfin.fleet.lake import Settings

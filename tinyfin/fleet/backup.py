@@ -29,7 +29,7 @@ from tinyfin.output_claims import claimed
 
 __all__ = ["Backup", "Kept", "backup", "restore"]
 
-_LIST = "backup.json"
+_LIST, _CAMPAIGNS = "backup.json", "campaigns.sqlite"
 _MOST_LIST = 1 << 30
 _CHUNK = 1 << 20
 _WAIT_S = 60.0
@@ -44,8 +44,8 @@ class Kept(Facts):
 
 
 class Backup(Document):
-    """``backup.json``: what a backup holds. ``lake/...``, and if they were asked for
-    ``keys/...``, ``registry/...`` and ``campaigns.sqlite``."""
+    """``backup.json``: what a backup holds: ``lake/...``, and if they were asked for ``keys/...``
+    and ``registry/...``."""
 
     NAME: ClassVar[str] = "fleet_backup.json"
     files: dict[str, Kept]
@@ -61,7 +61,8 @@ def backup(
     campaigns: Path | None = None,
 ) -> Backup:
     """Write a lake to a tar that is its owner's alone; ``keys``: with the secret keys that the lake
-    names; ``registry``: a folder; ``campaigns``: a database of SQLite.
+    names; ``registry``: a folder; ``campaigns``: their database, a file of SQLite, if it is not the
+    lake's ``campaigns.sqlite``.
 
     Nobody changes the lake or appends to the registry meanwhile; carriers go on. The file is whole
     or not there. Raises InputError.
@@ -74,9 +75,10 @@ def backup(
                 raise InputError(f"{registry}: is no registry; it has no log.jsonl")
             held.enter_context(claimed(registry / "log.jsonl", shared=True, wait_s=_WAIT_S))
             sources |= _tree(registry, "registry")
-        if campaigns is not None:
+        if campaigns is not None or (lake.path / _CAMPAIGNS).is_file():
             scratch = Path(held.enter_context(tempfile.TemporaryDirectory()))
-            sources["campaigns.sqlite"] = _snapshot(campaigns, scratch / "campaigns.sqlite")
+            base = campaigns or lake.path / _CAMPAIGNS
+            sources[f"lake/{_CAMPAIGNS}"] = _snapshot(base, scratch / _CAMPAIGNS)
         made = Backup(files={name: _facts(sources[name]) for name in sorted(sources)})
         with (
             files.whole(out, private=True, durable=True) as unfinished,
