@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.fleet_backup import backup, restore
+from tinyfin.cli.fleet_campaign import campaign
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
@@ -27,7 +28,7 @@ def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 
 
-for verb in (serve, pull, push, backup, restore, experiment, hawkbit):
+for verb in (serve, pull, push, backup, restore, campaign, experiment, hawkbit):
     command.add_command(verb)
 
 
