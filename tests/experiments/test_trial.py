@@ -28,11 +28,12 @@ from tinyfin.field.report import COUNTERS, Report, Tag, encode
 from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import Lake, date_of
 from tinyfin.pack.signing import generate_key
+from tinyfin.rollout.definition import Terminal
 
 PACKS = {"control": bench.PACK, "treatment": ROOT / "models" / "label_free" / "model.tfpack"}
 PERSON = generate_key()
 TERMINALS, DAYS = 24, 4
-STRATA = {bench.terminal(n): "abc"[n % 3] for n in range(TERMINALS)}
+MEMBERS = [Terminal(bench.terminal(n).hex(), "abc"[n % 3]) for n in range(TERMINALS)]
 FIRST, LAST = date_of(bench.FIRST_DAY), date_of(bench.FIRST_DAY + DAYS - 1)
 
 
@@ -50,19 +51,15 @@ def plan(**changed: object) -> Plan:
     return Plan.model_validate({**given, **packs, **changed})
 
 
-def plan_of(lake: Lake) -> Plan:
-    return Experiment.read(lake.path / "experiments" / "lower.json").plan
-
-
-def history(arms: dict[bytes, str], days: int) -> tuple[list[bytes], dict[bytes, tuple[int, int]]]:
+def history(arms: dict[str, str], days: int) -> tuple[list[bytes], dict[str, tuple[int, int]]]:
     """Reports, and saturations and events of each terminal in the experiment's days. Saturations
     are 60 per 1,000 events in control, 20 in treatment."""
     draw = np.random.default_rng(7)
     readings: dict[str, list[bench.Reading]] = {arm: [] for arm in PACKS}
-    sums: dict[bytes, tuple[int, int]] = {}
+    sums: dict[str, tuple[int, int]] = {}
     for n in range(TERMINALS):
         scored = saturated = 0
-        arm = arms[bench.terminal(n)]
+        arm = arms[bench.terminal(n).hex()]
         for day in range(days):
             scored += int(draw.integers(80, 200))
             saturated += int(draw.poisson((0.06 if arm == "control" else 0.02) * 140))
@@ -71,13 +68,13 @@ def history(arms: dict[bytes, str], days: int) -> tuple[list[bytes], dict[bytes,
             counters[COUNTERS.index("saturations")] = saturated
             readings[arm].append(dataclasses.replace(one, counters=tuple(counters)))
             if day < DAYS:
-                sums[bench.terminal(n)] = (saturated, scored)
+                sums[bench.terminal(n).hex()] = (saturated, scored)
     return [data for arm in PACKS for data in bench.made(readings[arm], PACKS[arm])], sums
 
 
-def lake_with(folder: Path, **changed: object) -> tuple[Lake, dict[bytes, str]]:
+def lake_with(folder: Path, **changed: object) -> tuple[Lake, dict[str, str]]:
     lake = bench.new_lake(folder / "lake")
-    return lake, start(lake, "lower", plan(**changed), STRATA, PERSON, NOW)[1]
+    return lake, start(lake, "lower", plan(**changed), MEMBERS, PERSON, NOW)[1]
 
 
 def test_what_it_finds(tmp_path: Path) -> None:
@@ -131,7 +128,7 @@ def test_the_metric_stays_what_was_registered(tmp_path: Path) -> None:
     lake, arms = lake_with(tmp_path)
     bench.take(lake, *history(arms, DAYS + 1)[0])
     with pytest.raises(InputError, match="is registered already"):
-        start(lake, "lower", plan(metric="faults"), STRATA, PERSON, NOW)
+        start(lake, "lower", plan(metric="faults"), MEMBERS, PERSON, NOW)
     path = lake.path / "experiments" / "lower.json"
     whole = path.read_text()
     for key, value in (("metric", "faults"), ("smallest", 1), ("days", 1)):
@@ -144,7 +141,7 @@ def test_the_metric_stays_what_was_registered(tmp_path: Path) -> None:
     with pytest.raises(MismatchError, match="by another key"):
         read(lake, "lower", stranger.public)
     with pytest.raises(InputError, match="begins after the day"):
-        start(lake, "late", plan(first_day=NOW.date()), STRATA, PERSON, NOW)
+        start(lake, "late", plan(first_day=NOW.date()), MEMBERS, PERSON, NOW)
     with pytest.raises(InputError, match="small letters"):
         read(lake, "../lower")
 
@@ -156,25 +153,25 @@ def test_the_metric_stays_what_was_registered(tmp_path: Path) -> None:
     st.data(),
 )
 def test_drawing(strata: dict[bytes, str], data: st.DataObject) -> None:
-    """Halves of every stratum, the same ones each time, others under another id."""
-    per_arm = data.draw(st.one_of(st.none(), st.integers(2, len(strata) // 2)))
-    arms = drawn(b"x" * 16, strata, per_arm)
-    assert arms == drawn(b"x" * 16, dict(reversed(strata.items())), per_arm)
+    """Halves of every stratum, the same ones each time."""
+    members = [Terminal(terminal.hex(), stratum) for terminal, stratum in strata.items()]
+    per_arm = data.draw(st.one_of(st.none(), st.integers(2, len(members) // 2)))
+    arms = drawn(b"x" * 16, members, per_arm)
+    assert arms == drawn(b"x" * 16, members[::-1], per_arm)
     sizes = Counter(arms.values())
-    assert sizes["control"] == sizes["treatment"] == (per_arm or len(strata) // 2)
-    for stratum in "abc":
-        members = [t for t in strata if strata[t] == stratum]
-        here = Counter(arms[t] for t in members if t in arms)
+    assert sizes["control"] == sizes["treatment"] == (per_arm or len(members) // 2)
+    for stratum in set(strata.values()):
+        own = [one.terminal for one in members if one.stratum == stratum]
+        here = Counter(arms[t] for t in own if t in arms)
         assert abs(here["control"] - here["treatment"]) <= 1
-        share = len(arms) / len(strata) * len(members)
-        assert abs(here.total() - share) <= 1 + 1e-9
+        assert abs(here.total() - len(arms) / len(members) * len(own)) <= 1 + 1e-9
     with pytest.raises(InputError, match="too few"):
-        drawn(b"x" * 16, strata, len(strata))
+        drawn(b"x" * 16, members, len(members))
 
 
 def test_a_terminal_has_no_arm_of_its_own() -> None:
     """Over many experiments it is in each arm as often."""
-    found = Counter(drawn(bytes([n]) * 16, STRATA, None)[bench.terminal(0)] for n in range(200))
+    found = Counter(drawn(bytes([n]) * 16, MEMBERS, None)[MEMBERS[0].terminal] for n in range(200))
     assert min(found.values()) > 60
 
 
@@ -183,17 +180,17 @@ def test_metrics_of_labels(tmp_path: Path) -> None:
     lake, arms = lake_with(tmp_path, metric="precision", smallest=1.0)
     for name in ("frauds", "frauds_caught"):
         bare = plan(metric=name)
-        start(lake, name, bare, {t: STRATA[t] for t in arms}, PERSON, NOW)
+        start(lake, name, bare, MEMBERS, PERSON, NOW)
     reports, sums = history(arms, DAYS + 1)
     bench.take(lake, *reports)
     at, rows = bench.FIRST_DAY * bench.DAY_S, []
-    counts: dict[bytes, Counter[str]] = {t: Counter() for t in arms}
+    counts: dict[str, Counter[str]] = {t: Counter() for t in arms}
     for n, (terminal, mine) in enumerate(counts.items()):
         for i in range(8):
             fraud, alerted = (n + i) % 3 == 0, i % 4 != 3
             mine.update(frauds=fraud, frauds_caught=fraud and alerted, alerts=alerted)
             word, known = "fraud" if fraud else "cleared", at + 3600 * i + 90_000
-            row = (terminal.hex(), i + 1, at + 3600 * i, word, known, int(alerted))
+            row = (terminal, i + 1, at + 3600 * i, word, known, int(alerted))
             rows.append(",".join(map(str, row)))
     path = tmp_path / "labels.csv"
     path.write_text("terminal,id,time,label,known,alerted\n" + "\n".join(rows) + "\n")
@@ -212,7 +209,7 @@ def test_metrics_of_labels(tmp_path: Path) -> None:
         found = read(lake, name)
         held = json.loads((lake.path / "experiments" / f"{name}.json").read_text())["terminals"]
         for arm in PACKS:
-            own = [t for t in counts if lake.key.terminal(t) in held[arm]]
+            own = [t for t in counts if lake.key.terminal(bytes.fromhex(t)) in held[arm]]
             assert found.arms[arm].count == sum(counts[t][count] for t in own)
             wanted = sum(counts[t][exposure] if exposure else sums[t][1] for t in own)
             assert found.arms[arm].exposure == wanted
@@ -222,7 +219,8 @@ def test_alerts_are_those_of_probations(tmp_path: Path) -> None:
     """Of shadow and trial together, and of no other pack."""
     lake, arms = lake_with(tmp_path, metric="alerts", smallest=1.0)
     bench.take(lake, *bench.made([bench.reading(0, DAYS + 1, 10)]))
-    own = {arm: bytes.fromhex(getattr(plan_of(lake), arm)) for arm in PACKS}
+    held = Experiment.read(lake.path / "experiments" / "lower.json").packs
+    own = {arm: bytes.fromhex(held[arm][-1]) for arm in PACKS}
     reports = []
     for n, (terminal, arm) in enumerate(arms.items()):
         for day, phase, events in ((0, 1, 100), (1, 1, 200), (2, 2, 50), (3, 3, 70)):
@@ -230,8 +228,9 @@ def test_alerts_are_those_of_probations(tmp_path: Path) -> None:
             counts = (*[0] * 16, 0, events, 9, events // 10 + n, 0, min(phase, 2), 1, 0)
             body = struct.pack("<8s16HIHHHHBBH", pack, *counts)
             at = 86_400 * (bench.FIRST_DAY + day)
-            made = Report(terminal, 5, day + 1, pack, at, ((int(Tag.PROBATION), body),))
-            reports.append(encode(made, terminal_keys(bench.FLEET, terminal).report).data)
+            id = bytes.fromhex(terminal)
+            made = Report(id, 5, day + 1, pack, at, ((int(Tag.PROBATION), body),))
+            reports.append(encode(made, terminal_keys(bench.FLEET, id).report).data)
     bench.take(lake, *reports)
     found = read(lake, "lower")
     for arm in PACKS:
@@ -242,7 +241,7 @@ def test_alerts_are_those_of_probations(tmp_path: Path) -> None:
 
 def test_from_the_command_line(tmp_path: Path) -> None:
     lake = bench.new_lake(tmp_path / "lake")
-    arms = dict.fromkeys(STRATA, "control")
+    arms = dict.fromkeys((one.terminal for one in MEMBERS), "control")
     bench.take(lake, *history(arms, DAYS)[0])
     path = tmp_path / "plan.toml"
     packs = "".join(f'{arm} = "{path}"\n' for arm, path in PACKS.items())
@@ -253,18 +252,16 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert 2 <= facts["terminals_per_arm"] <= TERMINALS
     assert "needs --lake" in tinyfin(f"fleet experiment design {path}", code=3).output
     inventory = tmp_path / "terminals.csv"
-    inventory.write_text(
-        "terminal,class\n" + "".join(f"{t.hex()},{name}\n" for t, name in STRATA.items())
-    )
+    inventory.write_text("terminal,class\n" + "".join(f"{t},{name}\n" for t, name in MEMBERS))
     tinyfin(f"keygen {tmp_path / 'me.key'} --kind person")
     words = f"--terminals {inventory} --key {tmp_path / 'me.key'}"
     out = tmp_path / "arms.csv"
     line = f"fleet experiment start {lake.path} {{}} {path} {words} --out {out}"
-    made = tinyfin_json(line.format("first"))
+    tinyfin(line.format("first"))
     with out.open() as file:
         rows = list(csv.DictReader(file))
     assert Counter(row["arm"] for row in rows) == {"control": 5, "treatment": 5}
-    assert {row["pack"] for row in rows} == {made["plan"][arm] for arm in PACKS}
+    assert {row["pack"] for row in rows} == {str(path) for path in PACKS.values()}
     path.write_text(f"first_day = 2026-01-01\n{text}")
     assert "begins after" in tinyfin(line.format("x"), code=3).output
     path.write_text(text.replace("saturations", "profit"))

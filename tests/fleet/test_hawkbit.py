@@ -174,6 +174,26 @@ def test_packs_that_are_refused(world: World) -> None:
         assert not world.offer.exists()
 
 
+def test_a_pack_that_another_key_signed(world: World) -> None:
+    """With a key of one's own, those of the development key, too."""
+    world.gateway.keys = [bytes(range(32))]
+    world.stub.deploy(NAME, "8", PACK)
+    assert world.after(0) == [("closed", "failure")]
+    assert not world.offer.exists()
+
+
+def test_a_download_that_fails_is_tried_again(world: World) -> None:
+    world.stub.deploy(NAME, "8", PACK)
+    get = world.stub.get
+    world.stub.get = lambda parts: None if parts == ["artifact"] else get(parts)  # type: ignore[method-assign]
+    told: list[str] = []
+    world.gateway.poll(told.append)
+    assert "answers 404" in told[0]
+    assert world.stub.said == []
+    world.stub.get = get  # type: ignore[method-assign]
+    assert world.after(0.1) == [("proceeding", "none")]
+
+
 def test_feedback_that_does_not_arrive_is_given_again(world: World) -> None:
     deployed(world)
     bench.take(world.lake, confirmed(DAY + 0.5))

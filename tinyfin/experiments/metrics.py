@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ METRICS = {
         """SELECT terminal, sum(y) AS y, sum(x) AS x FROM (
             SELECT terminal, probation_pack, max(probation_alerts) AS y, max(probation_events) AS x
             FROM report WHERE DATE '2000-01-01' + CAST(hour // 24 AS INTEGER)
-                BETWEEN $first AND $last AND probation_pack IN ($control, $treatment)
+                BETWEEN $first AND $last AND probation_pack IN (SELECT unnest($packs))
             GROUP BY terminal, probation_pack, probation_phase) GROUP BY terminal""",
     ),
     "saturations": Metric(
@@ -84,11 +85,11 @@ METRICS = {
 
 
 def counted(
-    base: duckdb.DuckDBPyConnection, metric: Metric, first: str, last: str, packs: tuple[str, str]
+    base: duckdb.DuckDBPyConnection, metric: Metric, first: str, last: str, packs: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
     """Count and exposure by terminal (alias) from one day to another; those without exposure are
-    left out. ``packs``: how the ids of control and treatment begin."""
-    given = {"first": first, "last": last, "control": packs[0], "treatment": packs[1]}
+    left out. ``packs``: how the ids of both arms' packs begin."""
+    given = {"first": first, "last": last, "packs": [*packs]}
     used = {name: value for name, value in given.items() if f"${name}" in metric.query}
     rows = base.execute(metric.query, used).fetchall()
     return {name: (float(y or 0), float(x)) for name, y, x in rows if x}

@@ -27,12 +27,14 @@ from tinyfin.experiments.statistics import (
 from tinyfin.fleet import durable
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.views import connect
-from tinyfin.pack.container import open_pack
+from tinyfin.hil.replay.playback import pack_ids
 from tinyfin.pack.signing import Key, key_id, verify
+from tinyfin.rollout.definition import Terminal
+from tinyfin.rollout.membership import digests, positions
 
 __all__ = ["ARMS", "ArmResult", "Experiment", "Plan", "Result", "design", "drawn", "read", "start"]
 
-ARMS: tuple[Literal["control"], Literal["treatment"]] = ("control", "treatment")
+ARMS = ("control", "treatment")
 _SCORED = """SELECT terminal, pack, coalesce(sum(scored), 0)::DOUBLE FROM terminal_day
     WHERE day BETWEEN ? AND ? GROUP BY terminal, pack"""
 Verdict = Literal["difference", "no difference", "underpowered"]
@@ -68,7 +70,7 @@ class Plan(Facts):
     """The day after the one on which it is registered if None."""
     control: str
     treatment: str
-    """Files of packs; how their ids begin, 16 digits, once it is registered."""
+    """Packs, or runs."""
     per_arm: int | None = Field(default=None, ge=2)
     """Terminals; half of all that are named if None."""
     assumed: Assumed | None = None
@@ -93,6 +95,8 @@ class Experiment(Document):
     registered: str
     """UTC."""
     plan: Plan
+    packs: dict[str, list[str]]
+    """By arm, how the id of its pack begins in each layout, 16 digits."""
     terminals: dict[str, list[str]] = Field(default_factory=dict)
     """By arm, their aliases in the lake."""
     key: str
@@ -185,7 +189,7 @@ def design(plan: Plan, lake: Lake | None) -> dict[str, object]:
         with connect(lake) as base:
             last = mature_until(base) if metric.labels else last_day(base)
             first = str(dt.date.fromisoformat(last) - dt.timedelta(days=plan.days - 1))
-            found = counted(base, metric, first, last, ("", ""))
+            found = counted(base, metric, first, last, ())
         arm = _arm(found, list(found), metric.scale)
         facts |= {"first_day": first, "last_day": last, "terminals": len(found), "rate": arm.rate}
         variance = arm.variance
@@ -199,21 +203,18 @@ def design(plan: Plan, lake: Lake | None) -> dict[str, object]:
     return {**facts, "standard_deviation": variance**0.5, "terminals_per_arm": need}
 
 
-def drawn(id: bytes, strata: Mapping[bytes, str], per_arm: int | None) -> dict[bytes, str]:
-    """The arm of each terminal, by BLAKE2b over experiment and terminal within its stratum: of
-    every stratum the same share, up to a terminal, and half of it in each arm; with ``per_arm`` so
-    many in each. Raises InputError when there are too few."""
-    ranks = {t: hashlib.blake2b(id + t, digest_size=16).digest() for t in strata}
-    by_stratum: dict[str, list[bytes]] = {}
-    for terminal in sorted(strata, key=lambda t: (strata[t], ranks[t])):
-        by_stratum.setdefault(strata[terminal], []).append(terminal)
-    place = {t: (i + 0.5) / len(ts) for ts in by_stratum.values() for i, t in enumerate(ts)}
-    wanted = len(strata) // 2 if per_arm is None else per_arm
-    if not 2 <= wanted <= len(strata) // 2:
-        raise InputError(f"{len(strata)} terminals are too few for {max(wanted, 2)} in each arm")
-    chosen = sorted(strata, key=lambda t: (place[t], ranks[t]))[: 2 * wanted]
-    inside = sorted(chosen, key=lambda t: (strata[t], ranks[t]))
-    return {terminal: ARMS[i % 2] for i, terminal in enumerate(inside)}
+def drawn(id: bytes, terminals: Sequence[Terminal], per_arm: int | None) -> dict[str, str]:
+    """The arm of each terminal that takes part, by BLAKE2b over experiment and terminal within its
+    stratum: of every stratum the same share, up to a terminal, and half of it in each arm; with
+    ``per_arm`` so many in each. Raises InputError when there are too few."""
+    wanted = len(terminals) // 2 if per_arm is None else per_arm
+    if not 2 <= wanted <= len(terminals) // 2:
+        raise InputError(f"{len(terminals)} terminals are too few for {max(wanted, 2)} in each arm")
+    ranks = digests(id, (bytes.fromhex(one.terminal) for one in terminals))
+    strata = np.unique([one.stratum for one in terminals], return_inverse=True)[1]
+    chosen = np.flatnonzero(positions(ranks, strata) < 2 * wanted)
+    inside = chosen[np.lexsort((ranks[chosen], strata[chosen]))]
+    return {terminals[member].terminal: ARMS[i % 2] for i, member in enumerate(inside)}
 
 
 def _path(lake: Lake, name: str) -> Path:
@@ -223,23 +224,30 @@ def _path(lake: Lake, name: str) -> Path:
 
 
 def start(
-    lake: Lake, name: str, plan: Plan, strata: Mapping[bytes, str], key: Key, now: dt.datetime
-) -> tuple[Experiment, dict[bytes, str]]:
-    """Draw the terminals (ids, and their strata), sign what is registered and keep it in the lake;
-    the experiment, and the arm of each terminal. Raises InputError when its name is taken, or it
+    lake: Lake, name: str, plan: Plan, terminals: Sequence[Terminal], key: Key, now: dt.datetime
+) -> tuple[Experiment, dict[str, str]]:
+    """Draw the terminals, sign what is registered and keep it in the lake;
+    the experiment, and the arm of each terminal id. Raises InputError when its name is taken, or it
     does not begin later than it is registered."""
     path, first = _path(lake, name), plan.first_day or now.date() + dt.timedelta(days=1)
     if not first > now.date():
         raise InputError(f"{first}: an experiment begins after the day on which it is registered")
-    packs: dict[str, str] = {arm: open_pack(getattr(plan, arm)).pack_id.hex()[:16] for arm in ARMS}
+    packs: dict[str, list[str]] = {
+        arm: [id[:16] for id in pack_ids(Path(getattr(plan, arm)))] for arm in ARMS
+    }
+    for arm in ARMS:
+        if not packs[arm]:
+            raise InputError(f"{getattr(plan, arm)}: there is no pack that is trusted here")
     made = Experiment(
         name=name,
         registered=f"{now:%Y-%m-%dT%H:%M:%SZ}",
-        plan=plan.model_copy(update={"first_day": first, **packs}),
+        plan=plan.model_copy(update={"first_day": first}),
+        packs=packs,
         key=key.public.hex(),
     )
-    arms = drawn(made.id, strata, plan.per_arm)
-    names = {a: sorted(lake.key.terminal(t) for t, arm in arms.items() if arm == a) for a in ARMS}
+    arms = drawn(made.id, terminals, plan.per_arm)
+    alias = {terminal: lake.key.terminal(bytes.fromhex(terminal)) for terminal in arms}
+    names = {arm: sorted(alias[t] for t in arms if arms[t] == arm) for arm in ARMS}
     made = made.model_copy(update={"terminals": names})
     made = made.model_copy(update={"signature": key.sign(made.message).hex()})
     with lake.locked():
@@ -270,7 +278,7 @@ def read(lake: Lake, name: str, public: bytes | None = None) -> Result:
             )
         if metric.labels and mature_until(base) < days[1]:
             raise InputError(f"{name}: labels of {days[1]} are not mature; read it later")
-        found = counted(base, metric, *days, (plan.control, plan.treatment))
+        found = counted(base, metric, *days, [id for ids in made.packs.values() for id in ids])
         scored = base.execute(_SCORED, days).fetchall()
     arms = {arm: _arm(found, made.terminals[arm], metric.scale) for arm in ARMS}
     one = compare(arms["control"], arms["treatment"], plan.alpha)
@@ -278,11 +286,11 @@ def read(lake: Lake, name: str, public: bytes | None = None) -> Result:
     nothing: Verdict = "no difference" if power >= plan.power else "underpowered"
     facts: dict[str, ArmResult] = {}
     for arm in ARMS:
-        members, pack = {*made.terminals[arm]}, getattr(plan, arm)
-        mine = [(ran == pack, events) for who, ran, events in scored if who in members]
+        members, packs = {*made.terminals[arm]}, made.packs[arm]
+        mine = [(ran in packs, events) for who, ran, events in scored if who in members]
         total = sum(events for _, events in mine)
         facts[arm] = ArmResult(
-            pack=pack,
+            pack=packs[0],
             terminals=len(members),
             with_data=len(arms[arm].count),
             under_pack=sum(n for own, n in mine if own) / total if total else None,

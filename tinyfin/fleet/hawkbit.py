@@ -61,6 +61,20 @@ class Offer(Document):
     """The stage that hawkBit knows."""
 
 
+class _RefusedError(InputError):
+    """hawkBit refuses a request; the next round makes it again."""
+
+
+@dataclass(frozen=True)
+class _Action:
+    """What hawkBit wants of a terminal."""
+
+    terminal: str
+    id: str
+    url: str
+    said: Mapping[str, object]
+
+
 class Server:
     """hawkBit, over HTTPS. No redirect is followed, and no token goes to another host."""
 
@@ -106,7 +120,7 @@ class Server:
         finally:
             line.close()
         if answer.status >= 300 and not (data is not None and answer.status in _ENDED):
-            raise InputError(f"{url}: answers {answer.status} {answer.reason}; see its token")
+            raise _RefusedError(f"{url}: answers {answer.status} {answer.reason}; see its token")
         return found
 
     def ask(self, url: str, token: str) -> Mapping[str, object]:
@@ -154,7 +168,7 @@ class Gateway:
     tokens: Mapping[str, str]
     offers: Path
     keys: Sequence[bytes] = ()
-    """Public keys that sign packs."""
+    """Public keys that sign packs; without any, the development key, for a rig."""
     silent_days: float = 3.0
     """Without a report: the deployment has failed. hawkBit itself waits without end."""
     days: float = 30.0
@@ -198,37 +212,37 @@ class Gateway:
         offer = Offer.read(path) if path.is_file() else None
         for what, answer in (("cancelAction", self._cancel), ("deploymentBase", self._deploy)):
             if isinstance(links, dict) and what in links:
-                action = self.server.ask(_part(links, str, what, "href"), token)
-                return answer(f"{home}/{what}/{_part(action, str, 'id')}", action, offer)
+                said = self.server.ask(_part(links, str, what, "href"), token)
+                id = _part(said, str, "id")
+                return answer(_Action(terminal, id, f"{home}/{what}/{id}", said), offer)
         if offer is None:
             return "nothing to do"
         self._withdraw(offer)  # hawkBit has ended it
         return "withdrawn"
 
-    def _deploy(self, url: str, action: Mapping[str, object], offer: Offer | None) -> str:
-        if offer is not None and offer.action == action["id"]:
-            return self._judge(url, offer)
-        plan = _part(action, dict, "deployment")
+    def _deploy(self, action: _Action, offer: Offer | None) -> str:
+        if offer is not None and offer.action == action.id:
+            return self._judge(action, offer)
+        plan = _part(action.said, dict, "deployment")
         if "skip" in (plan.get("download"), plan.get("update")):
             return "not now"
         if plan.get("maintenanceWindow") == "unavailable":
             return "not now"
-        terminal = url.split("/")[-3]
         try:
-            data = self._artifact(plan, self.tokens[terminal])
-            pack = require_trusted(data, self.keys, "the deployment")
-        except LinkError:
+            data = self._artifact(plan, self.tokens[action.terminal])
+            pack = require_trusted(data, self.keys, "the deployment", release=bool(self.keys))
+        except (LinkError, _RefusedError):
             raise
         except TinyfinError as error:
-            self._tell(url, "closed", "failure", str(error))
+            self._tell(action, "closed", "failure", str(error))
             return "refused"
-        place = self.offers / terminal
+        place = self.offers / action.terminal
         durable.folder(place.absolute())
         durable.remove([place / "offer.json"])  # of another action
         durable.write(place / "model.tfpack", data)
-        number, id = str(action["id"]), pack.pack_id.hex()
-        self._keep(Offer(terminal=terminal, action=number, pack=id, offered_h=self._hour))
-        self._tell(url, "proceeding", "none", "offered")
+        id, who = pack.pack_id.hex(), action.terminal
+        self._keep(Offer(terminal=who, action=action.id, pack=id, offered_h=self._hour))
+        self._tell(action, "proceeding", "none", "offered")
         return "offered"
 
     def _artifact(self, plan: Mapping[str, object], token: str) -> bytes:
@@ -256,7 +270,7 @@ class Gateway:
             return "fell back"
         return "offered"
 
-    def _judge(self, url: str, offer: Offer) -> str:
+    def _judge(self, action: _Action, offer: Offer) -> str:
         stage, now = self._stage(offer), self._hour
         if stage not in ("confirmed", "fell back"):
             if now - max(self._report[0], offer.offered_h) > _DAY_H * self.silent_days:
@@ -265,33 +279,33 @@ class Gateway:
                 stage = "late"
         if stage in ("confirmed", "fell back", "silent", "late"):
             finished = "success" if stage == "confirmed" else "failure"
-            self._tell(url, "closed", finished, f"{stage}: pack {offer.pack}")
+            self._tell(action, "closed", finished, f"{stage}: pack {offer.pack}")
             self._withdraw(offer)
         elif stage != offer.told:
-            self._tell(url, "proceeding", "none", stage)
+            self._tell(action, "proceeding", "none", stage)
             self._keep(offer.model_copy(update={"told": stage}))
         return stage
 
-    def _cancel(self, url: str, action: Mapping[str, object], offer: Offer | None) -> str:
-        if offer is not None and offer.action == _part(action, str, "cancelAction", "stopId"):
+    def _cancel(self, action: _Action, offer: Offer | None) -> str:
+        if offer is not None and offer.action == _part(action.said, str, "cancelAction", "stopId"):
             if (stage := self._stage(offer)) in ("confirmed", "staged", "shadow", "trial"):
-                self._tell(url, "rejected", "none", f"{stage}: too late; abort it by command")
+                self._tell(action, "rejected", "none", f"{stage}: too late; abort it by command")
                 return "not cancelled"
             self._withdraw(offer)
-        self._tell(url, "closed", "success", "withdrawn")
+        self._tell(action, "closed", "success", "withdrawn")
         return "cancelled"
 
-    def _tell(self, url: str, execution: str, finished: str, what: str) -> None:
+    def _tell(self, action: _Action, execution: str, finished: str, what: str) -> None:
         """Feedback on an action, in the form of older and of newer versions of hawkBit."""
         now_s = int(self.now_s())
         status = {"execution": execution, "result": {"finished": finished}, "details": [what[:512]]}
         body = {
-            "id": url.split("/")[-1],
+            "id": action.id,
             "time": time.strftime("%Y%m%dT%H%M%S", time.gmtime(now_s)),
             "timestamp": 1000 * now_s,
             "status": status,
         }
-        self.server.call(f"{url}/feedback", self.tokens[url.split("/")[-3]], body)
+        self.server.call(f"{action.url}/feedback", self.tokens[action.terminal], body)
 
     def _keep(self, offer: Offer) -> None:
         durable.write(self.offers / offer.terminal / "offer.json", offer.text().encode())
