@@ -251,6 +251,10 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert facts["terminals"] == TERMINALS
     assert 2 <= facts["terminals_per_arm"] <= TERMINALS
     assert "needs --lake" in tinyfin(f"fleet experiment design {path}", code=3).output
+    path.write_text(text.replace("saturations", "alerts"))
+    said = tinyfin(f"fleet experiment design {path} --lake {lake.path}", code=3).output
+    assert "0 terminals have data" in said
+    path.write_text(text)
     inventory = tmp_path / "terminals.csv"
     inventory.write_text("terminal,class\n" + "".join(f"{t},{name}\n" for t, name in MEMBERS))
     tinyfin(f"keygen {tmp_path / 'me.key'} --kind person")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,11 +85,15 @@ METRICS = {
 
 
 def counted(
-    base: duckdb.DuckDBPyConnection, metric: Metric, first: str, last: str, packs: Sequence[str]
+    base: duckdb.DuckDBPyConnection,
+    metric: Metric,
+    first: str,
+    last: str,
+    packs: Mapping[str, Sequence[str]],
 ) -> dict[str, tuple[float, float]]:
     """Count and exposure by terminal (alias) from one day to another; those without exposure are
-    left out. ``packs``: how the ids of both arms' packs begin."""
-    given = {"first": first, "last": last, "packs": [*packs]}
+    left out. ``packs``: by arm, how the ids of its pack begin."""
+    given = {"first": first, "last": last, "packs": [x for ids in packs.values() for x in ids]}
     used = {name: value for name, value in given.items() if f"${name}" in metric.query}
     rows = base.execute(metric.query, used).fetchall()
     return {name: (float(y or 0), float(x)) for name, y, x in rows if x}

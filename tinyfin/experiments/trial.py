@@ -99,9 +99,9 @@ class Experiment(Document):
     """By arm, how the id of its pack begins in each layout, 16 digits."""
     terminals: dict[str, list[str]] = Field(default_factory=dict)
     """By arm, their aliases in the lake."""
-    key: str
+    key: str = Field(pattern="^[0-9a-f]{64}$")
     """Public key of the person who signed."""
-    signature: str = ""
+    signature: str = Field(default="", pattern="^([0-9a-f]{128})?$")
 
     @property
     def days(self) -> tuple[str, str]:
@@ -180,6 +180,11 @@ def _arm(found: Mapping[str, tuple[float, float]], names: Sequence[str], scale: 
     return Arm(pairs[:, 0] * scale, pairs[:, 1])
 
 
+def _packs(plan: Plan) -> dict[str, list[str]]:
+    """By arm, how the id of its pack begins in each layout; none without a pack."""
+    return {arm: [id[:16] for id in pack_ids(Path(getattr(plan, arm)))] for arm in ARMS}
+
+
 def design(plan: Plan, lake: Lake | None) -> dict[str, object]:
     """How many terminals each arm needs, by the spread of the lake's terminals in its last days, or
     by what the plan assumes. Raises InputError."""
@@ -189,7 +194,9 @@ def design(plan: Plan, lake: Lake | None) -> dict[str, object]:
         with connect(lake) as base:
             last = mature_until(base) if metric.labels else last_day(base)
             first = str(dt.date.fromisoformat(last) - dt.timedelta(days=plan.days - 1))
-            found = counted(base, metric, first, last, ())
+            found = counted(base, metric, first, last, _packs(plan))
+        if len(found) < 2:
+            raise InputError(f"{lake.path}: {len(found)} terminals have data from {first} on")
         arm = _arm(found, list(found), metric.scale)
         facts |= {"first_day": first, "last_day": last, "terminals": len(found), "rate": arm.rate}
         variance = arm.variance
@@ -232,9 +239,7 @@ def start(
     path, first = _path(lake, name), plan.first_day or now.date() + dt.timedelta(days=1)
     if not first > now.date():
         raise InputError(f"{first}: an experiment begins after the day on which it is registered")
-    packs: dict[str, list[str]] = {
-        arm: [id[:16] for id in pack_ids(Path(getattr(plan, arm)))] for arm in ARMS
-    }
+    packs = _packs(plan)
     for arm in ARMS:
         if not packs[arm]:
             raise InputError(f"{getattr(plan, arm)}: there is no pack that is trusted here")
@@ -278,7 +283,7 @@ def read(lake: Lake, name: str, public: bytes | None = None) -> Result:
             )
         if metric.labels and mature_until(base) < days[1]:
             raise InputError(f"{name}: labels of {days[1]} are not mature; read it later")
-        found = counted(base, metric, *days, [id for ids in made.packs.values() for id in ids])
+        found = counted(base, metric, *days, made.packs)
         scored = base.execute(_SCORED, days).fetchall()
     arms = {arm: _arm(found, made.terminals[arm], metric.scale) for arm in ARMS}
     one = compare(arms["control"], arms["treatment"], plan.alpha)
