@@ -148,6 +148,8 @@ def read_tokens(terminals: Path, gateway: Path | None) -> dict[str, str]:
     found = {}
     shared = "" if gateway is None else f"GatewayToken {gateway.read_text('utf-8').strip()}"
     for number, line in enumerate(terminals.read_text("utf-8", "replace").splitlines(), 1):
+        if not line.strip():
+            continue
         match = re.fullmatch(r"([0-9a-f]{16})(?:\s+(\S+))?\s*", line)
         token = shared if match is None or match[2] is None else f"TargetToken {match[2]}"
         if match is None or not token:
@@ -205,9 +207,8 @@ class Gateway:
         sleep = _part(asked, str, "config", "polling", "sleep")
         if not re.fullmatch(r"\d\d:\d\d:\d\d", sleep):
             raise InputError(f"hawkBit's config.polling.sleep is {sleep!r}, and no HH:MM:SS")
-        self.sleep_s = sum(
-            int(x) * unit for x, unit in zip(sleep.split(":"), (3600, 60, 1), strict=True)
-        )
+        hours, minutes, seconds = map(int, sleep.split(":"))
+        self.sleep_s = 3600 * hours + 60 * minutes + seconds
         path, links = self.offers / terminal / "offer.json", asked.get("_links") or {}
         offer = Offer.read(path) if path.is_file() else None
         for what, answer in (("cancelAction", self._cancel), ("deploymentBase", self._deploy)):
@@ -248,7 +249,8 @@ class Gateway:
     def _artifact(self, plan: Mapping[str, object], token: str) -> bytes:
         chunks = [_part({"": chunk}, dict, "") for chunk in _part(plan, list, "chunks")]
         files = [a for chunk in chunks for a in _part(chunk, list, "artifacts")]
-        packs = [a for a in files if str(a.get("filename")).endswith(".tfpack")]
+        named = [(a, a.get("filename")) for a in files if isinstance(a, dict)]
+        packs = [a for a, name in named if str(name).endswith(".tfpack")]
         if len(packs) != 1:
             raise InputError(f"the deployment has {len(packs)} files .tfpack, and needs one")
         kind = "download" if "download" in _part(packs[0], dict, "_links") else "download-http"
