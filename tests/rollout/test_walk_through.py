@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -194,20 +193,19 @@ def test_the_policy_of_the_page_is_the_usual_one() -> None:
     assert Policy().limits.revert
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("--parent runs/second/release", "is the pack itself"),
-        (f"--parent {REFERENCE.parents[1]}/payment_host", "was released to replace another pack"),
-        ("--pack parent.tfpack", "has no bounds of a probation"),
-        ("--terminals no-column.csv", "has no column terminal"),
-        ("--terminals twice.csv", "line 3: terminal a1b2c3d4e5f60000 stands there twice"),
-        ("--terminals short.csv", "line 2: has not as many cells"),
-        ("--terminals wrong.csv", "line 2: terminal id 'x'"),
-        ("--policy bad.toml", "the last wave must have share = 1"),
-    ],
-)
-def test_what_no_campaign_is_made_of(desk: Desk, change: str, message: str) -> None:
+REFUSED = [
+    ("--parent runs/second/release", "is the pack itself"),
+    (f"--parent {REFERENCE.parents[1]}/payment_host", "was released to replace another pack"),
+    (f"--pack {REFERENCE}", "has no bounds of a probation"),
+    ("--terminals no-column.csv", "has no column terminal"),
+    ("--terminals twice.csv", "line 3: terminal a1b2c3d4e5f60000 stands there twice"),
+    ("--terminals short.csv", "line 2: has not as many cells"),
+    ("--terminals wrong.csv", "line 2: terminal id 'x'"),
+    ("--policy bad.toml", "the last wave must have share = 1"),
+]
+
+
+def test_what_no_campaign_is_made_of(desk: Desk) -> None:
     one = bench.terminal(0).hex()
     for name, text in {
         "no-column": "id\n1\n",
@@ -222,7 +220,8 @@ def test_what_no_campaign_is_made_of(desk: Desk, change: str, message: str) -> N
         "--parent": "parent.tfpack",
         "--terminals": "terminals.csv",
     }
-    option, value = change.split()
-    line = " ".join(f"{k} {v}" for k, v in {**words, option: value}.items())
-    done = tinyfin(f"fleet campaign new lake north {line} --public-key release.key.pub", code=3)
-    assert message in json.dumps(done.output)
+    for change, message in REFUSED:
+        option, value = change.split()
+        line = " ".join(f"{k} {v}" for k, v in {**words, option: value}.items())
+        done = tinyfin(f"fleet campaign new lake north {line} --public-key release.key.pub", code=3)
+        assert message in done.output

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -13,9 +14,9 @@ from tinyfin.cli.fleet_carriers import FILE, lake_argument
 from tinyfin.cli.output import aligned, claim, emit, json_option, note
 from tinyfin.cli.registry import registry_option, signer_option
 from tinyfin.cli.trust import public_key_option
+from tinyfin.optional_packages import require
 
 if TYPE_CHECKING:
-    from tinyfin.registry.registry import Registry
     from tinyfin.rollout.store import Campaign, Store
 
 __all__ = ["campaign"]
@@ -50,25 +51,34 @@ def campaign() -> None:
     (docs/rollout.md)."""
 
 
+class _Open(NamedTuple):
+    """The campaign that a command is about."""
+
+    lake: Path
+    name: str
+    store: Store
+
+
 def _command(verb: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
     """A command about the campaign NAME of LAKE."""
 
     def made(function: Any) -> click.Command:
+        @functools.wraps(function)
+        def opened(lake: Path, name: str, url: str | None, **given: Any) -> None:
+            from tinyfin.fleet.lake import Lake
+
+            require(["sqlalchemy", "scipy", "duckdb"], "for campaigns")
+            from tinyfin.rollout.store import Store
+
+            store = Store(url or f"sqlite:///{Lake(lake).path / 'campaigns.sqlite'}")
+            function(_Open(lake, name, store), **given)
+
+        whole: Any = opened
         for option in (json_option, _stored, *reversed(options), _name, lake_argument):
-            function = option(function)
-        return campaign.command(verb)(function)
+            whole = option(whole)
+        return campaign.command(verb)(whole)
 
     return made
-
-
-def _store(lake: Path, url: str | None) -> Store:
-    from tinyfin.fleet.lake import Lake
-    from tinyfin.optional_packages import require
-
-    require(["sqlalchemy", "scipy", "duckdb"], "for campaigns")
-    from tinyfin.rollout.store import Store
-
-    return Store(url or f"sqlite:///{Lake(lake).path / 'campaigns.sqlite'}")
 
 
 def _hour(at: str | None) -> int:
@@ -122,19 +132,16 @@ def _said(found: Campaign, as_json: bool, **more: object) -> None:
     public_key_option,
 )
 def new(
-    lake: Path,
-    name: str,
+    to: _Open,
     pack: Path,
     parent: Path,
     terminals: Path,
     policy_path: Path | None,
     alerts_ratio: float | None,
     public_keys: tuple[Path, ...],
-    url: str | None,
     as_json: bool,
 ) -> None:
     """Make a draft. Nothing is offered before it is approved."""
-    store = _store(lake, url)
     from tinyfin.rollout.definition import define, read_inventory
     from tinyfin.rollout.policy import Policy
     from tinyfin.rollout.store import Campaign
@@ -142,25 +149,23 @@ def new(
     policy = Policy.read(policy_path) if policy_path else Policy()
     rows = read_inventory(terminals)
     made = define(
-        name, pack, parent, policy, rows, public_keys=public_keys, alerts_ratio=alerts_ratio
+        to.name, pack, parent, policy, rows, public_keys=public_keys, alerts_ratio=alerts_ratio
     )
     draft = Campaign.begun(made, rows)
-    store.add(draft)
+    to.store.add(draft)
     _said(draft, as_json, definition=made.as_dict())
 
 
 @_command("approve", registry_option, signer_option)
-def approve(
-    lake: Path, name: str, folder: Path, key_path: Path, url: str | None, as_json: bool
-) -> None:
+def approve(to: _Open, folder: Path, key_path: Path, as_json: bool) -> None:
     """Approve the campaign, with your key. It takes as many persons as the registry asks for, and
     a pack that is released there. The last one lets the next tick begin."""
     from tinyfin.pack.signing import load_key
     from tinyfin.registry.registry import Registry
     from tinyfin.rollout import registered
 
-    registry, store = Registry(folder), _store(lake, url)
-    with store.changing(name) as found:
+    registry = Registry(folder)
+    with to.store.changing(to.name) as found:
         if not registered.enough(registry, found.definition):
             registered.approve(registry, found.definition, load_key(key_path, "person"))
         names = registered.approvers(registry, found.definition)
@@ -171,14 +176,7 @@ def approve(
 
 @_command("tick", _at, _registry, _key, click.option("--stage", default="production"))
 def tick(
-    lake: Path,
-    name: str,
-    at: str | None,
-    folder: Path | None,
-    key_path: Path | None,
-    stage: str,
-    url: str | None,
-    as_json: bool,
+    to: _Open, at: str | None, folder: Path | None, key_path: Path | None, stage: str, as_json: bool
 ) -> None:
     """Look at what terminals report, and offer the pack to more, wait, or halt. For cron: the same
     hour again changes nothing. Exit code 4 when the campaign is halted.
@@ -186,20 +184,21 @@ def tick(
     --stage: of the registry, for the events with --key.
     """
     from tinyfin.fleet.lake import Lake
+    from tinyfin.registry.registry import Registry
     from tinyfin.rollout import registered
     from tinyfin.rollout.controller import STOPPED
     from tinyfin.rollout.observed import observed
 
     if key_path and not folder:
         raise click.UsageError("--key goes with --registry")
-    store, hour, opened = _store(lake, url), _hour(at), Lake(lake)
-    registry = _opened_registry(folder)
-    with store.changing(name) as found:
+    hour, lake = _hour(at), Lake(to.lake)
+    registry = None if folder is None else Registry(folder)
+    with to.store.changing(to.name) as found:
         why = registered.objection(registry, found.definition) if registry else ""
         if why and found.rollout.progress.state not in STOPPED:
             found.do("halt", hour, "registry", why)
-        aliases = [opened.key.terminal(bytes.fromhex(one.terminal)) for one in found.terminals]
-        seen = observed(opened, found.definition, aliases, found.rollout.offered_h, hour)
+        aliases = [lake.key.terminal(bytes.fromhex(one.terminal)) for one in found.terminals]
+        seen = observed(lake, found.definition, aliases, found.rollout.offered_h, hour)
         done = found.tick(hour, seen)
     if registry and key_path:
         from tinyfin.pack.signing import load_key
@@ -211,18 +210,11 @@ def tick(
         raise SystemExit(4)
 
 
-def _opened_registry(folder: Path | None) -> Registry | None:
-    from tinyfin.registry.registry import Registry
-
-    return None if folder is None else Registry(folder)
-
-
 @_command("status", click.option("--page", "page_path", type=click.Path(path_type=Path)))
-def status(lake: Path, name: str, page_path: Path | None, url: str | None, as_json: bool) -> None:
+def status(to: _Open, page_path: Path | None, as_json: bool) -> None:
     """Where the campaign is, and its gates when they were looked at last; --page FILE.html: as a
     page."""
-    store = _store(lake, url)
-    found, log = store.campaign(name), store.log(name)
+    found, log = to.store.campaign(to.name), to.store.log(to.name)
     if page_path is not None:
         from tinyfin import files
         from tinyfin.rollout.page import render
@@ -237,10 +229,10 @@ def status(lake: Path, name: str, page_path: Path | None, url: str | None, as_js
 
 
 @_command("offers")
-def offers(lake: Path, name: str, url: str | None, as_json: bool) -> None:
+def offers(to: _Open, as_json: bool) -> None:
     """What terminals should be told now, as CSV (or --json): terminal, pack, and action: offer,
     abort, or revert, whose pack is the parent."""
-    found = _store(lake, url).campaign(name)
+    found = to.store.campaign(to.name)
     definition, rows = found.definition, []
     for action, members in found.rollout.actions().items():
         pack = definition.parent if action == "revert" else definition.pack
@@ -252,8 +244,8 @@ def offers(lake: Path, name: str, url: str | None, as_json: bool) -> None:
 
 def _person(verb: str, kind: str, text: str) -> None:
     @_command(verb, _why, _who)
-    def deed(lake: Path, name: str, why: str, who: str, url: str | None, as_json: bool) -> None:
-        with _store(lake, url).changing(name) as found:
+    def deed(to: _Open, why: str, who: str, as_json: bool) -> None:
+        with to.store.changing(to.name) as found:
             found.do(kind, _hour(None), who, why)
         _said(found, as_json)
 
@@ -271,11 +263,11 @@ _person(
 
 
 @_command("log")
-def log(lake: Path, name: str, url: str | None, as_json: bool) -> None:
+def log(to: _Open, as_json: bool) -> None:
     """What happened, from the first entry on."""
     from tinyfin.rollout.page import moment
 
-    found = _store(lake, url).log(name)
+    found = to.store.log(to.name)
     rows = [
         (str(e.number), moment(e.hour), e.kind, e.who, str(e.result["state"]), e.why) for e in found
     ]
@@ -285,12 +277,12 @@ def log(lake: Path, name: str, url: str | None, as_json: bool) -> None:
 
 
 @_command("replay")
-def replay(lake: Path, name: str, url: str | None, as_json: bool) -> None:
+def replay(to: _Open, as_json: bool) -> None:
     """Apply the log from its first entry on to nothing. Exit code 4 when members and offers that
     come of it are not those that are kept."""
-    count = _store(lake, url).replay(name)
-    text = f"{name}: {count} entries make the members and offers that are kept"
-    emit({"campaign": name, "entries": count}, as_json, text)
+    count = to.store.replay(to.name)
+    text = f"{to.name}: {count} entries make the members and offers that are kept"
+    emit({"campaign": to.name, "entries": count}, as_json, text)
 
 
 @campaign.command("policy")
@@ -299,8 +291,6 @@ def replay(lake: Path, name: str, url: str | None, as_json: bool) -> None:
 @json_option
 def policy(policy_path: Path | None, terminals: int, as_json: bool) -> None:
     """Check a policy, and say which failure rates its waves find in a fleet of so many."""
-    from tinyfin.optional_packages import require
-
     require(["scipy"], "for campaigns")
     from tinyfin.rollout.policy import Policy
 

@@ -63,7 +63,7 @@ class Progress:
     state: State = State.DRAFT
     wave: int = 0
     hour: int = NEVER
-    """Of the newest tick."""
+    """Of the newest tick that changed something."""
     look_h: int = NEVER
     """When gates were looked at."""
     began_h: int = NEVER
@@ -208,12 +208,13 @@ class Rollout:
             now = self._judged(replace(now, look_h=hour), gates, hour, seen)
         if now.state == State.ROLLING_BACK and not np.isin(stage, _HAS_PACK).any():
             now = replace(now, state=State.ROLLED_BACK)
-        offers = self._offers(before, now, seen)
+        offers = self._offers(now, seen)
         changed = bool(len(offers)) or not np.array_equal(stage, self.stage)
         changed |= replace(now, hour=before.hour) != before
-        stage[offers] = Stage.OFFERED
-        self.offered_h[offers] = hour
-        self.stage, self.progress = stage, now
+        if changed:
+            stage[offers] = Stage.OFFERED
+            self.offered_h[offers] = hour
+            self.stage, self.progress = stage, now
         return self._answer(now, offers, gates, changed)
 
     def _answer(
@@ -336,18 +337,13 @@ class Rollout:
         may &= now.hour - seen.heard_h <= self.policy.gates.silent_days * _DAY_H
         return may
 
-    def _offers(self, before: Progress, now: Progress, seen: Seen) -> npt.NDArray[np.int64]:
-        """In the order of the campaign, as many as the limit allows for the hours since the last
-        tick, a day at most."""
+    def _offers(self, now: Progress, seen: Seen) -> npt.NDArray[np.int64]:
+        """In the order of the campaign, as many as the limit allows in an hour."""
         if now.state not in (State.RUNNING, State.DONE):
             return np.empty(0, np.int64)
         may = self._eligible(now, seen) & self._open[self._strata, now.hour % _DAY_H]
         offers = np.flatnonzero(may)
-        offers = offers[np.argsort(self.place[offers])]
-        if (limit := self.policy.limits.offers_per_hour) is not None:
-            hours = 1 if before.hour == NEVER else min(now.hour - before.hour, _DAY_H)
-            offers = offers[: limit * hours]
-        return offers
+        return offers[np.argsort(self.place[offers])][: self.policy.limits.offers_per_hour]
 
 
 def _require_sound(seen: Seen, members: int) -> None:

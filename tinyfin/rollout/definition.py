@@ -7,11 +7,11 @@ import csv
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from pydantic import Field
 
-from tinyfin.documents import Document
+from tinyfin.documents import Facts
 from tinyfin.errors import InputError
 from tinyfin.field.keys import parse_terminal_id
 from tinyfin.hil.replay.playback import pack_ids
@@ -39,10 +39,9 @@ class Terminal(NamedTuple):
     """What the other columns say, with a slash between them."""
 
 
-class Definition(Document):
+class Definition(Facts):
     """A campaign; what is approved is :attr:`digest`."""
 
-    NAME: ClassVar[str] = "campaign.json"
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     pack: str
     """Pack id."""
@@ -61,7 +60,7 @@ class Definition(Document):
     @property
     def digest(self) -> str:
         """SHA-256 of the whole."""
-        return hashlib.sha256(self.text().encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     @property
     def campaign(self) -> bytes:

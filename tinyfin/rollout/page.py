@@ -77,7 +77,7 @@ def render(campaign: Campaign, log: Sequence[Entry]) -> str:
                 [table("Log", ["hour (UTC)", "what", "who", "state", "why"], events)],
             ),
         ],
-        facts_file="the log: tinyfin fleet campaign log",
+        facts_file="the log of the campaign",
     )
 
 
@@ -92,7 +92,7 @@ def _wave_state(wave: int, now: int, state: State) -> str:
 
 
 def _picture(log: Sequence[Entry]) -> list[Block]:
-    days = {day_of(entry.hour): entry for entry in log}
+    days = {day_of(entry.hour): entry for entry in log if entry.kind == "tick"}
     if len(days) < 2:
         return [text("The picture begins on the second day.")]
     first, last = min(days), max(days)

@@ -172,7 +172,7 @@ class Store:
                 os.close(os.open(self._url.database, os.O_CREAT | os.O_RDWR, 0o600))
             self._engine = sa.create_engine(self._url, **more)
         except (sa.exc.ArgumentError, ImportError, OSError) as error:
-            raise InputError(f"store {url}: cannot be used: {error}") from error
+            raise InputError(f"store: this URL cannot be used: {error}") from error
         if lite:  # one change at a time from its first statement on, as FOR UPDATE is elsewhere
             sa.event.listen(self._engine, "connect", _no_own_transactions)
             sa.event.listen(self._engine, "begin", _begin_alone)
@@ -188,11 +188,11 @@ class Store:
                 yield base
         except sa.exc.SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise InputError(f"store {self._url!r}: {cause}; is another tick running?") from error
+            raise InputError(f"store {self._url!r}: {cause}") from error
 
     def add(self, campaign: Campaign) -> None:
         """Keep a draft."""
-        name, text = campaign.definition.name, campaign.definition.text()
+        name, text = campaign.definition.name, campaign.definition.model_dump_json()
         with self._transaction() as base:
             if base.scalar(sa.select(_CAMPAIGN.c.campaign).filter_by(campaign=name)):
                 raise InputError(f"campaign {name} is there already; choose another name")
