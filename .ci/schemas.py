@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.documents import Document
+from tinyfin.experiments.trial import Experiment, Result
+from tinyfin.fleet.backup import Backup
+from tinyfin.fleet.hawkbit import Offer
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
 from tinyfin.hil.reporting.report import ReplayReport
@@ -42,6 +45,10 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Settings,
     Manifest,
     PackFacts,
+    Backup,
+    Offer,
+    Experiment,
+    Result,
 )
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -25,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tinyfin.http_deadlines import TooLong, body_of
 from tinyfin.serving.bodies import RefusedError, parsed_items
 from tinyfin.serving.openapi import document
 from tinyfin.serving.service import Operation, Service
@@ -168,25 +168,16 @@ def _require_json(request: Request) -> None:
 
 async def _body(request: Request, limits: Limits) -> bytes:
     """The body. Raises RefusedError when it is too long, or late."""
-    too_long = RefusedError.of(
-        413, "body", None, f"has more than {limits.body_bytes} bytes; send several requests"
-    )
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > limits.body_bytes:
-        raise too_long
-    parts, size = list[bytes](), 0
     try:
-        async with asyncio.timeout(limits.deadline_s):
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.body_bytes:
-                    raise too_long
-                parts.append(part)
+        return await body_of(request, limits.body_bytes, limits.deadline_s)
+    except TooLong:
+        raise RefusedError.of(
+            413, "body", None, f"has more than {limits.body_bytes} bytes; send several requests"
+        ) from None
     except TimeoutError:
         raise RefusedError.of(
             408, "body", None, f"did not arrive within {limits.deadline_s:g} s; send it again"
         ) from None
-    return b"".join(parts)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:
