@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.documents import Document
+from tinyfin.experiments.trial import Experiment, Result
+from tinyfin.fleet.backup import Backup
 from tinyfin.fleet.drift import FleetDrift
+from tinyfin.fleet.hawkbit import Offer
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
 from tinyfin.hil.reporting.report import ReplayReport
@@ -46,6 +49,10 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Manifest,
     PackFacts,
     FleetDrift,
+    Backup,
+    Offer,
+    Experiment,
+    Result,
 )
 
 

@@ -66,7 +66,7 @@ def _opened(
     from tinyfin.targets.flash import run_pack
 
     opened, file = Lake(lake), run_pack(pack_in_service(pack))
-    found = require_trusted(file.read_bytes(), trusted_keys(pack, keys), file)
+    found = require_trusted(file.read_bytes(), trusted_keys(file, keys), file)
     day = newest_day(opened) if as_of is None else day_number(as_of.date())
     return opened, found, day, None if inventory is None else read_strata(opened, inventory)
 

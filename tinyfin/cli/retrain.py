@@ -129,6 +129,7 @@ def command(
         until_s = None if until is None else parse_moment(until)
     except ValueError as error:
         raise ConfigError(f"--until {until!r}: {error}") from error
+    pack = run_pack(pack_in_service(parent))
     claim(Path(out) / name, make_folder=True)
     found, event = retrain(
         data,
@@ -137,8 +138,8 @@ def command(
         Asked(
             cause=cause,
             request=request,
-            parent=run_pack(pack_in_service(parent)),
-            parent_keys=trusted_keys(parent, public_keys),
+            parent=pack,
+            parent_keys=trusted_keys(pack, public_keys),
             without_control=without_control,
             influence=influence,
             gate=gate,

@@ -89,11 +89,11 @@ def gather(
     """A .tfpack file, or a run: the pack of its release if there is one, else the run's own.
 
     more: files that are kept, too. public_keys: files of the keys that are trusted, the one that
-    the run remembers if empty. Raises InputError, PackError.
+    is remembered next to the pack if empty. Raises InputError, PackError.
     """
     run = Path(source) if Path(source).is_dir() else None
     path = pack_in_service(source)
-    keys = trusted_keys(run or path, public_keys)
+    keys = trusted_keys(path, public_keys)
     pack = require_trusted(_read(path), keys, path)
     kept = {path.name: pack.data}
     layouts = {}
