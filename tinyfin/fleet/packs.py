@@ -47,7 +47,7 @@ def add_pack(lake: Lake, path: Path, public_keys: tuple[Path, ...] = ()) -> Pack
     """Let the lake know a pack; of a run folder also what its training took notices for. Raises
     InputError, PackError."""
     file = run_pack(pack_in_service(path))
-    pack = require_trusted(file.read_bytes(), trusted_keys(path, public_keys), file)
+    pack = require_trusted(file.read_bytes(), trusted_keys(file, public_keys), file)
     names = [str(name) for name in pack.meta.get("features", ())]
     histograms = []
     if pack.drift is not None:
