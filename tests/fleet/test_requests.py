@@ -42,7 +42,7 @@ def place(calm: SimpleNamespace) -> SimpleNamespace:
     """The calm town's lake with labels, and what the pack said of each transaction."""
     alerts = np.asarray(drifting.scored(calm.pack, calm.tx).action) > 0
     label_file(calm.folder / "labels.csv", calm.tx, alerts)
-    add_labels(calm.lake, calm.folder / "labels.csv")
+    add_labels(calm.lake, [calm.folder / "labels.csv"])
     return SimpleNamespace(**vars(calm), alerts=alerts)
 
 
@@ -201,7 +201,7 @@ def test_labels_of_later_are_not_known_earlier(place: SimpleNamespace) -> None:
 def test_labels_without_a_verdict_say_nothing(place: SimpleNamespace, tmp_path: Path) -> None:
     lake = bench.new_lake(tmp_path / "lake")
     bench.take(lake, *bench.fleet(3, 6))
-    add_labels(lake, bench.label_file(tmp_path / "labels.csv", 20))
+    add_labels(lake, [bench.label_file(tmp_path / "labels.csv", 20)])
     with connect(lake) as base:
         assert realised_on(base, open_pack(bench.PACK)) is None
     bad = tmp_path / "bad.csv"
