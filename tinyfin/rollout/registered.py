@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from tinyfin.documents import Facts
 from tinyfin.errors import InputError
+from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.pack.signing import Key
 from tinyfin.registry.events import Event, declare
 from tinyfin.registry.policy import Policy
@@ -12,7 +13,7 @@ from tinyfin.registry.registry import Registry
 from tinyfin.rollout.controller import STOPPED, Progress, State
 from tinyfin.rollout.definition import Definition
 
-__all__ = ["APPROVED", "approve", "approvers", "enough", "objection", "record"]
+__all__ = ["APPROVED", "approve", "approvers", "enough", "objection", "pack_of", "record"]
 
 APPROVED = "campaign.approved"
 
@@ -33,6 +34,12 @@ def objection(registry: Registry, definition: Definition) -> str:
     registry.state()
     entry = registry.find(definition.pack)
     return "" if entry.standing == "released" else f"the registry has the pack as {entry.standing}"
+
+
+def pack_of(registry: Registry, definition: Definition) -> Pack:
+    """The campaign's pack, as the registry keeps it. Raises InputError, PackError."""
+    layers = registry.store.layers(registry.find(definition.pack).manifest)
+    return parse_pack(registry.store.read(layers["model.tfpack"]["digest"]))
 
 
 def approve(registry: Registry, definition: Definition, key: Key) -> Event:
