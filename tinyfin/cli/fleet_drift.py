@@ -91,7 +91,7 @@ def drift(
     Each terminal against its own past, and strata of terminals together against theirs.
     """
     from tinyfin import files
-    from tinyfin.fleet.drift import drift_of
+    from tinyfin.fleet.drift import NOT_YET, drift_of
     from tinyfin.fleet.drift_page import precision_rows, render
 
     claim(page_path)
@@ -100,7 +100,7 @@ def drift(
     if page_path is not None:
         files.write(page_path, render(found))
     rows = [("stratum", "histogram", "terminals", "index", "p", "")]
-    for one in found.strata:
+    for one in found.comparable:
         index, p = ("-" if x is None else f"{x:.3g}" for x in (one.stability_index, one.p_value))
         state = "drifted" if one.drifted else ""
         rows.append((one.of, one.histogram, str(one.terminals), index, p, state))
@@ -108,7 +108,7 @@ def drift(
         f"{found.as_of}: {found.drifted} of {found.compared} terminals differ from their past; at "
         f"most {found.expected_by_chance:.1f} by chance (p {found.chance:.2g})",
         *(f"{name}: {between}; {promise}" for name, between, promise in precision_rows(found)),
-        *aligned(rows),
+        *(aligned(rows) if found.comparable else [NOT_YET]),
     ]
     emit(found.as_dict(), as_json, "\n".join(said))
 

@@ -39,6 +39,7 @@ from tinyfin.training.terminal_drift import (
 
 __all__ = [
     "BASELINE_DAYS",
+    "NOT_YET",
     "WINDOW_DAYS",
     "FleetDrift",
     "Pooled",
@@ -53,6 +54,10 @@ BASELINE_DAYS, WINDOW_DAYS = 28, 7
 """A stratum's newest days are compared with the first days of its terminals under the pack."""
 
 
+NOT_YET = (
+    f"No stratum can be compared yet: it takes {FEWEST_OTHERS + 1} terminals and "
+    f"{BASELINE_DAYS + WINDOW_DAYS} days under the pack"
+)
 STRATA_ALPHA = 0.01
 """Of the tests of all histograms and strata of a day; a dozen terminals show no less."""
 
@@ -95,6 +100,11 @@ class FleetDrift(Document):
     """By day and stratum the stability index of the score."""
     estimate: Estimate | None
     realised: Realised | None
+
+    @property
+    def comparable(self) -> list[HistogramDrift]:
+        """Those of strata of which enough is known."""
+        return [one for one in self.strata if one.p_value is not None]
 
 
 def histogram_names(pack: Pack) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tinyfin.fleet.drift import FleetDrift, HistogramDrift
+from tinyfin.fleet.drift import NOT_YET, FleetDrift, HistogramDrift
 from tinyfin.monitoring.blocks import lines_figure
 from tinyfin.pages.blocks import Block, count, fixed, number, spread, table
 from tinyfin.pages.render import Headline, PageSection, page
@@ -42,8 +42,8 @@ def render(found: FleetDrift) -> str:
         verdict=Headline(
             f"Drift in {len(moved)} of {len(found.strata)} histograms"
             if moved
-            else "No stratum drifts",
-            not moved,
+            else ("No stratum drifts" if found.comparable else NOT_YET),
+            not moved if found.comparable else None,
             [f"{one.of}: {one.histogram}, {fixed(one.stability_index)}." for one in moved[:5]],
         ),
         headline=[
@@ -53,7 +53,7 @@ def render(found: FleetDrift) -> str:
         ],
         sections=[
             PageSection("score", "Score by day", [score]),
-            PageSection("strata", "Strata", [_table("Each against its past", found.strata)]),
+            PageSection("strata", "Strata", [_table("Each against its past", found.comparable)]),
             PageSection(
                 "terminals", "Terminals", [_table("Those that differ", found.drifts[:_MOST])]
             ),
