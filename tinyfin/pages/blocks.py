@@ -145,4 +145,5 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 def _numeric(cell: str) -> bool:
-    return not cell.strip() or cell.strip()[0] in "-+0123456789"
+    """Whether it is a figure; a sentence, which is longer, may begin with one, too."""
+    return not cell.strip() or (cell.strip()[0] in "-+0123456789" and len(cell) <= 28)
