@@ -125,6 +125,8 @@ def first_fault(error: ValidationError) -> str:
     """Where a document does not fit its model, and why."""
     fault = error.errors()[0]
     key = ".".join(map(str, fault["loc"])) or "the document"
+    if fault["type"] == "extra_forbidden":
+        fault["msg"] = "unknown key"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{key}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{more}"
 

@@ -223,14 +223,14 @@ def test_another_person_and_a_key_that_leaked(desk: Path) -> None:
         (('"validation"', '"risk"'), "the name risk stands twice"),
         (("validation.key.pub", "risk.key.pub"), "the key .* stands twice"),
         (("risk.key.pub", "risk.key"), "give its public half"),
-        (("stages", "stage"), "stage: extra inputs"),
+        (("stages", "stage"), "stage: unknown key"),
         (("[[persons]]", "[[people]]"), r"name each with \[\[persons\]\]"),
         (('"pilot"', '"pilot", "pilot"'), "the stage pilot stands twice"),
         (('["release.key.pub"]', "[]"), "pack_keys: name the public keys"),
         (('["release.key.pub"]', '"release.key.pub"'), "pack_keys: a list of files"),
         (("release.key.pub", "risk.key.pub"), "risk.key.pub: .*person"),
         (('"release.key.pub"', '"release.key.pub", "release.key.pub"'), "the pack key .* twice"),
-        (('["added"]', '["added"]\nx = 1'), "x: extra inputs"),
+        (('["added"]', '["added"]\nx = 1'), "x: unknown key"),
     ],
 )
 def test_a_policy_that_cannot_work_is_refused(
