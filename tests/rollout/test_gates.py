@@ -100,6 +100,8 @@ def test_the_power_is_what_simulation_finds() -> None:
         failed = draw.binomial(row.terminals, row.finds_share, 4000)
         assert np.mean(failed >= row.halts_at) == pytest.approx(0.95, abs=0.015)
         assert f"{row.halts_at} of {row.terminals} halt" in row.text
+    [few, *_] = POLICY.power([1] + 5 * [0])
+    assert few.text == "laboratory: 1 are too few to halt for failures; 0 pass"
 
 
 # ----------------------------------------------------------- intervals over terminals

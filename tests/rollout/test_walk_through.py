@@ -160,12 +160,14 @@ def test_the_page(desk: Desk) -> None:
 
 def test_a_pack_that_the_registry_halts_halts_the_campaign(desk: Desk) -> None:
     new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
-    tinyfin(f"{new} --terminals terminals.csv")
-    tinyfin("fleet campaign approve lake north --key validation.key")
+    assert "never reported" not in tinyfin(f"{new} --terminals terminals.csv").output
+    tick = "fleet campaign tick lake north --registry registry"
+    assert "a draft waits for `tinyfin fleet campaign approve`" in tinyfin(tick).output
+    said = tinyfin("fleet campaign approve lake north --key validation.key").output
+    assert "approved by validation; persons wanted: 2" in said
     tinyfin("fleet campaign approve lake north --key validation.key", code=3)
     assert tinyfin_json("fleet campaign status lake north")["state"] == "draft"
     tinyfin("fleet campaign approve lake north --key risk.key")
-    tick = "fleet campaign tick lake north --registry registry"
     assert tinyfin_json(tick)["offers"] == 10
     pack = "runs/second/release/model.tfpack"
     tinyfin(f"registry halt {pack} --why complaints --key risk.key")
@@ -209,6 +211,15 @@ def test_the_policy_of_the_page_is_the_usual_one() -> None:
                 if re.fullmatch(r"[\d.]+", value):
                     assert float(value) == getattr(model, name), name
     assert Policy().limits.revert
+
+
+def test_a_terminal_that_never_reported_is_named(desk: Desk) -> None:
+    typo = bench.terminal(TERMINALS).hex()
+    with Path("terminals.csv").open("a") as file:
+        file.write(f"{typo},shop\n")
+    new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
+    said = tinyfin(f"{new} --terminals terminals.csv").output
+    assert f"1 of {TERMINALS + 1} terminals have never reported, such as {typo}" in said
 
 
 REFUSED = [

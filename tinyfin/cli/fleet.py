@@ -15,7 +15,7 @@ from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, p
 from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
-from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
+from tinyfin.cli.output import DataFile, Group, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 

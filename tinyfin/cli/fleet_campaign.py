@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from tinyfin.cli.fleet_carriers import FILE, lake_argument
-from tinyfin.cli.output import aligned, claim, emit, json_option, note
+from tinyfin.cli.output import Group, aligned, claim, emit, json_option, note
 from tinyfin.cli.registry import registry_option, signer_option
 from tinyfin.cli.trust import public_key_option
 from tinyfin.optional_packages import require
@@ -27,7 +27,10 @@ _policy = click.option("--policy", "policy_path", type=FILE, help="TOML; the usu
 _why = click.option("--why", required=True, help="The reason, which is kept with it.")
 _who = click.option("--who", required=True, help="Who decides it.")
 _at = click.option(
-    "--at", "at", metavar="HOUR", help="In place of now: hours since 2000-01-01, or ISO 8601, UTC."
+    "--at",
+    "at",
+    metavar="HOUR",
+    help="In place of now, for data of the past: ISO 8601, UTC, or hours since 2000-01-01.",
 )
 _stored = click.option(
     "--store",
@@ -45,7 +48,7 @@ _registry = click.option(
 _key = click.option("--key", "key_path", type=FILE, help="A key that the registry's policy names.")
 
 
-@click.group()
+@click.group(cls=Group)
 def campaign() -> None:
     """Campaigns: a new pack for many terminals, wave by wave, as long as its gates hold
     (docs/rollout.md)."""
@@ -153,7 +156,22 @@ def new(
     )
     draft = Campaign.begun(made, rows)
     to.store.add(draft)
+    if unheard := _unheard(to.lake, [row.terminal for row in rows]):
+        note(
+            f"{len(unheard):,} of {len(rows):,} terminals have never reported, such as "
+            f"{unheard[0]}; they get no offer before they do"
+        )
     _said(draft, as_json, definition=made.as_dict())
+
+
+def _unheard(path: Path, terminals: list[str]) -> list[str]:
+    from tinyfin.fleet.lake import Lake
+    from tinyfin.fleet.views import connect, rows_of
+
+    lake = Lake(path)
+    with connect(lake) as base:
+        heard = {row["terminal"] for row in rows_of(base, "SELECT DISTINCT terminal FROM report")}
+    return [one for one in terminals if lake.key.terminal(bytes.fromhex(one)) not in heard]
 
 
 @_command("approve", registry_option, signer_option)
@@ -171,6 +189,7 @@ def approve(to: _Open, folder: Path, key_path: Path, as_json: bool) -> None:
         names = registered.approvers(registry, found.definition)
         if registered.enough(registry, found.definition):
             found.do("approve", _hour(None), ", ".join(names), "")
+    note(f"approved by {', '.join(names)}; persons wanted: {registered.wanted(registry)}")
     _said(found, as_json, approved_by=names)
 
 
@@ -188,7 +207,7 @@ def tick(
     from tinyfin.fleet.tables import day_of
     from tinyfin.registry.registry import Registry
     from tinyfin.rollout import registered
-    from tinyfin.rollout.controller import STOPPED
+    from tinyfin.rollout.controller import STOPPED, State
     from tinyfin.rollout.observed import observed
 
     if key_path and not folder:
@@ -211,6 +230,8 @@ def tick(
         key = load_key(key_path, "person")
         registered.record(registry, found.definition, found.rollout.progress, stage, key)
     _said(found, as_json, offers=len(done.offers), gates=[vars(gate) for gate in done.gates])
+    if done.state == State.DRAFT:
+        note("a draft waits for `tinyfin fleet campaign approve`; nothing is offered before")
     if done.state in STOPPED:
         raise SystemExit(4)
 

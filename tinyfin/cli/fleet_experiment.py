@@ -9,12 +9,12 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.fleet_carriers import FILE, lake_argument
-from tinyfin.cli.output import claim, emit, json_option, out_option
+from tinyfin.cli.output import Group, claim, emit, json_option, out_option
 
 __all__ = ["experiment"]
 
 
-@click.group("experiment")
+@click.group("experiment", cls=Group)
 def experiment() -> None:
     """Two packs compared on terminals that are drawn, by one metric that is registered before
     (docs/experiments.md)."""

@@ -17,6 +17,7 @@ from tinyfin.text import json_safe, printable
 
 __all__ = [
     "DataFile",
+    "Group",
     "aligned",
     "claim",
     "emit",
@@ -49,6 +50,17 @@ class DataFile(click.Path):
 
             self.fail(folder_text(place), param, ctx)
         return found
+
+
+class Group(click.Group):
+    """A group whose help has the whole first sentence of each command."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [
+            (verb, self.commands[verb].get_short_help_str(999)) for verb in sorted(self.commands)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 skip_bad_rows_option = click.option(

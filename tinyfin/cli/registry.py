@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tinyfin.cli.output import aligned, claim, emit, json_option
+from tinyfin.cli.output import Group, aligned, claim, emit, json_option
 from tinyfin.cli.output import note as say
 from tinyfin.cli.registry_texts import event_lines, pending_text, state_text, words
 from tinyfin.cli.trust import public_key_option
@@ -52,7 +52,7 @@ def signing(function: F) -> F:
     return registry_option(signer_option(json_option(function)))
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """The registry: an OCI image layout of packs, and a log of signed events in which they are
     added, validated, approved, released, promoted, halted and retired (docs/registry.md).

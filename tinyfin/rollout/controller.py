@@ -139,7 +139,7 @@ class Rollout:
 
     def approve(self) -> None:
         """Let the first tick begin the first wave. Raises InputError unless it is a draft."""
-        self._to(State.APPROVED, (State.DRAFT,), "approved")
+        self._to(State.APPROVED, (State.DRAFT,), "the next tick begins the first wave")
 
     def pause(self, why: str) -> None:
         """Offer nothing until :meth:`resume`. Raises InputError unless it runs."""

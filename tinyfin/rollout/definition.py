@@ -171,8 +171,8 @@ def _alerts_ratio(pack: Pack, parent: Pack, where: Path, unused: bool) -> float:
     if unused:
         return 1.0
     raise InputError(
-        f"{where}: how many alerts it gives for one of the parent stands in neither pack; give "
-        "--alerts-ratio, as release.json has it"
+        f"{where}: neither pack says how many alerts it gives for one of the parent (LEVL of both "
+        "would); give --alerts-ratio: 1 for as many, 0.5 for half as many"
     )
 
 

@@ -130,6 +130,11 @@ class Power:
     @property
     def text(self) -> str:
         """A sentence."""
+        if self.halts_at > self.terminals:
+            return (
+                f"{self.wave}: {self.terminals} are too few to halt for failures; "
+                f"{self.passes_with} pass"
+            )
         return (
             f"{self.wave}: a failure rate of {100 * self.finds_share:.2g} % is halted; "
             f"{self.halts_at} of {self.terminals} halt, {self.passes_with} pass"

@@ -13,7 +13,7 @@ from tinyfin.registry.registry import Registry
 from tinyfin.rollout.controller import STOPPED, Progress, State
 from tinyfin.rollout.definition import Definition
 
-__all__ = ["APPROVED", "approve", "approvers", "enough", "objection", "pack_of", "record"]
+__all__ = ["APPROVED", "approve", "approvers", "enough", "objection", "pack_of", "record", "wanted"]
 
 APPROVED = "campaign.approved"
 
@@ -71,7 +71,12 @@ def approvers(registry: Registry, definition: Definition) -> list[str]:
 
 def enough(registry: Registry, definition: Definition) -> bool:
     """Whether as many persons have approved it as the registry asks for."""
-    return len(approvers(registry, definition)) >= _policy(registry).approvals
+    return len(approvers(registry, definition)) >= wanted(registry)
+
+
+def wanted(registry: Registry) -> int:
+    """Persons who must approve a campaign."""
+    return _policy(registry).approvals
 
 
 def record(
