@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -106,6 +106,13 @@ def test_a_release_says_which_command_to_type() -> None:
     client.hello.capabilities = Capability.INSTALL | Capability.COMMAND  # type: ignore[misc]
     with pytest.raises(TargetError, match="`tinyfin command activate PACK --key FILE`"):
         slot_frames.command(client, Command.ACTIVATE)
+
+
+def test_a_trial_that_waits_for_a_restart_is_told_from_one_that_runs() -> None:
+    waits = slot_frames.info(scripted(SLOT_INFO_REQUEST=[slot_info(Phase.TRIAL)]))
+    assert "in trial from the next start on" in text(waits)
+    runs = replace(waits, running=waits.other)
+    assert "next start" not in text(runs)
 
 
 def test_a_state_log_is_told_from_none() -> None:

@@ -393,7 +393,10 @@ def require(client: Client, status: Status, *good: Result) -> None:
     if status.result == Result.ENGINE:
         from tinyfin.twin import error_name
 
-        why = f"its engine refuses the pack: {error_name(status.engine_error)}"
+        name = error_name(status.engine_error)
+        why = f"its engine refuses the pack: {name}"
+        if name.startswith("TFIN_E_MEMORY"):
+            why += "; build the firmware with this pack, or one that needs as much"
     elif status.result == Result.PHASE:
         why = f"it cannot do that now (phase {status.phase.name}): see `tinyfin slots`"
     else:
