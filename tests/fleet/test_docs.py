@@ -31,15 +31,14 @@ LAKE = (ROOT / "docs" / "formats" / "lake.md").read_text("utf-8")
 
 
 @pytest.mark.live
+@pytest.mark.timeout(1600)
 @needs_cortex_m
-def test_two_terminals_on_a_desk(tmp_path: Path) -> None:
-    """As it stands there, but for the ports and the number of simulated days."""
-    [script] = re.findall(r"## Two terminals.*?```sh\n(.*?)```", PAGE, re.DOTALL)
+def test_a_first_fleet(tmp_path: Path) -> None:
+    """docs/first_fleet.md as it stands there, but for the ports."""
+    text = (ROOT / "docs" / "first_fleet.md").read_text("utf-8")
+    script = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
     ports = bench.free_ports(2)
-    script = script.replace("500$n", "${ports[$n]}").replace(
-        "--out tx", "--config town.toml --out tx"
-    )
-    (tmp_path / "town.toml").write_text("[simulate]\nterminals = 4\ndays = 10\n")
+    script = re.sub(r"127\.0\.0\.1:500\$(\w)", r"127.0.0.1:${ports[$\1]}", script)
     ended = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT"
     head = f"set -e\nports=(0 {ports[0]} {ports[1]})\n{ended}\n"
     (tmp_path / "models").symlink_to(ROOT / "models")
@@ -51,13 +50,19 @@ def test_two_terminals_on_a_desk(tmp_path: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=1500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()[-3:]]
-    assert rows[0] == ["terminal", "day", "scored", "restarts"]
-    assert [row[2:] for row in rows[1:]] == [["100", "1"], ["200", "1"]]
+    rows = re.findall(r"^\w{16} +2025-01-\d\d +(\d+) +(\d+)$", done.stdout, re.MULTILINE)
+    assert rows == [("100", "1"), ("200", "1")]
+    [said] = re.findall("`(north: [^`]+)`", text)
+    assert said in done.stdout.splitlines()
+    assert done.stdout.count(",offer\n") == 2
+    assert "No stratum can be compared yet" in done.stdout
+    for page in ("north.html", "drift.html"):
+        assert "<svg" in (tmp_path / page).read_text("utf-8")
+    assert "No stratum can be compared yet" in (tmp_path / "drift.html").read_text("utf-8")
 
 
 def test_drift_and_a_request(
