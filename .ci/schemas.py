@@ -10,6 +10,7 @@ from typing import Any
 from tinyfin.documents import Document
 from tinyfin.experiments.trial import Experiment, Result
 from tinyfin.fleet.backup import Backup
+from tinyfin.fleet.drift import FleetDrift
 from tinyfin.fleet.hawkbit import Offer
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
@@ -24,6 +25,7 @@ from tinyfin.results.monitor import Monitoring
 from tinyfin.results.parity import Parity
 from tinyfin.results.reference import Reference
 from tinyfin.results.release import Release
+from tinyfin.results.retraining import Retraining
 from tinyfin.results.run import MapsFile, RunFacts
 from tinyfin.results.trials import Trials
 
@@ -38,6 +40,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Monitoring,
     DataCheck,
     Release,
+    Retraining,
     Trials,
     ReplayReport,
     RigResult,
@@ -45,6 +48,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Settings,
     Manifest,
     PackFacts,
+    FleetDrift,
     Backup,
     Offer,
     Experiment,

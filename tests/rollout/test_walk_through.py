@@ -24,7 +24,7 @@ from tests.support.registries import START_S
 from tinyfin import paths
 from tinyfin.fleet import durable
 from tinyfin.fleet.lake import Lake
-from tinyfin.pack.container import open_pack, with_sections
+from tinyfin.pack.container import Pack, open_pack, with_sections
 from tinyfin.pack.probation import Look, Probation
 from tinyfin.pack.signing import load_key
 from tinyfin.rollout.controller import State
@@ -139,12 +139,8 @@ def test_the_page(desk: Desk) -> None:
                 desk.days(1)
                 tinyfin("fleet campaign tick lake north --registry registry --key machine.key")
         said[verb] = tinyfin(line.removeprefix("tinyfin ")).output
-    assert f"{PAGE.read_text('utf-8').count('are halted')}"
-    assert (
-        said["fleet campaign policy --terminals"].splitlines()[-6:]
-        == (PAGE.read_text("utf-8").split("```\nlaboratory")[1].split("\n```")[0].splitlines())[:0]
-        or "laboratory: a failure rate" in said["fleet campaign policy --terminals"]
-    )
+    shown = PAGE.read_text("utf-8").split("```\nlaboratory:")[1].split("\n```")[0]
+    assert f"laboratory:{shown}" in said["fleet campaign policy --terminals"]
     assert "draft" in said["fleet campaign new lake"]
     assert "approved" in said["fleet campaign approve lake"]
     assert "running" in said["fleet campaign tick lake"]
@@ -226,6 +222,28 @@ def test_a_pack_that_is_retired_ends_a_campaign_that_is_done(desk: Desk) -> None
     said = tinyfin_json("fleet campaign tick lake north --registry registry")
     assert (said["state"], said["why"]) == ("ended", "the registry has the pack as retired")
     assert tinyfin_json("fleet campaign offers lake north")["offers"] == []
+
+
+@pytest.mark.parametrize("with_registry", [True, False])
+def test_an_expected_precision_far_below_the_promised_one_halts(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, with_registry: bool
+) -> None:
+    """Where the pack is known: the registry keeps it."""
+    asked: list[tuple[bytes, int]] = []
+
+    def precision(lake: Lake, pack: Pack, day: int) -> tuple[float, float, float]:
+        asked.append((pack.pack_id, day))
+        return 0.1, 0.2, 0.9
+
+    monkeypatch.setattr("tinyfin.fleet.estimates.precision", precision)
+    new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
+    tinyfin(f"{new} --terminals terminals.csv")
+    for person in ("validation", "risk"):
+        tinyfin(f"fleet campaign approve lake north --key {person}.key")
+    tick = "fleet campaign tick lake north" + " --registry registry" * with_registry
+    said = tinyfin(tick, code=4 if with_registry else 0).output
+    assert ("precision: 0.1 to 0.2, wanted at least 0.72" in said) == with_registry
+    assert asked == ([(reports.NEW, desk.hour // 24)] if with_registry else [])
 
 
 def test_the_policy_of_the_page_is_the_usual_one() -> None:

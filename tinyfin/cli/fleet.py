@@ -12,6 +12,7 @@ import click
 from tinyfin.cli.fleet_backup import backup, restore
 from tinyfin.cli.fleet_campaign import campaign
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
+from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
 from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
@@ -28,7 +29,19 @@ def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 
 
-for verb in (serve, pull, push, backup, restore, campaign, experiment, hawkbit):
+for verb in (
+    serve,
+    pull,
+    push,
+    backup,
+    restore,
+    campaign,
+    experiment,
+    hawkbit,
+    drift,
+    requests,
+    answer,
+):
     command.add_command(verb)
 
 

@@ -183,7 +183,9 @@ def tick(
 
     --stage: of the registry, for the events with --key.
     """
+    from tinyfin.fleet.estimates import precision
     from tinyfin.fleet.lake import Lake
+    from tinyfin.fleet.tables import day_of
     from tinyfin.registry.registry import Registry
     from tinyfin.rollout import registered
     from tinyfin.rollout.controller import OVER, STOPPED, State
@@ -192,17 +194,20 @@ def tick(
     if key_path and not folder:
         raise click.UsageError("--key goes with --registry")
     hour, lake = _hour(at), Lake(to.lake)
-    registry = None if folder is None else Registry(folder)
+    registry, expected = None if folder is None else Registry(folder), None
     with to.store.changing(to.name) as found:
-        state = found.rollout.progress.state
-        if registry and state not in (State.DRAFT, *OVER):
+        state, unwatched = found.rollout.progress.state, (State.DRAFT, *OVER)
+        if registry and state not in unwatched:
             registered.require_approved(registry, found.definition, found.terminals)
             if why := registered.objection(registry, found.definition):
                 ended = state == State.DONE and registered.retired(registry, found.definition)
                 found.do("end" if ended else "halt", hour, "registry", why)
         aliases = [lake.key.terminal(bytes.fromhex(one.terminal)) for one in found.terminals]
         seen = observed(lake, found.definition, aliases, found.rollout.offered_h, hour)
-        done = found.tick(hour, seen)
+        if registry and found.rollout.progress.state not in unwatched:
+            pack = registered.pack_of(registry, found.definition)
+            expected = precision(lake, pack, day_of(hour))
+        done = found.tick(hour, seen, expected)
     if registry and key_path:
         from tinyfin.pack.signing import load_key
 

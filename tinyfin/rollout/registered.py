@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tinyfin.documents import Facts
 from tinyfin.errors import InputError, MismatchError
+from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.pack.signing import Key
 from tinyfin.registry.events import Event, declare
 from tinyfin.registry.policy import Policy
@@ -20,6 +21,7 @@ __all__ = [
     "approvers",
     "enough",
     "objection",
+    "pack_of",
     "record",
     "require_approved",
     "retired",
@@ -61,6 +63,12 @@ def require_approved(
             f"campaign {definition.name}: its packs, policy or terminals are not those that enough "
             "persons have approved in this registry; restore the database, or make a new campaign"
         )
+
+
+def pack_of(registry: Registry, definition: Definition) -> Pack:
+    """The campaign's pack, as the registry keeps it. Raises InputError, PackError."""
+    layers = registry.store.layers(registry.find(definition.pack).manifest)
+    return parse_pack(registry.store.read(layers["model.tfpack"]["digest"]))
 
 
 def approve(registry: Registry, definition: Definition, key: Key) -> Event:
