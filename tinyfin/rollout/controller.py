@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The controller of a campaign: from what members report to offers, the next wave, or a halt.
+
+It is pure: no clock, no files; equal ticks give equal answers. Time is in hours since 2000-01-01.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.errors import InputError
+from tinyfin.rollout.gates import Gate, Group, Promise, confirmed_gate, gates_of, precision_gate
+from tinyfin.rollout.members import NEVER, Hours, Seen, Stage
+from tinyfin.rollout.membership import Digests, digests, positions, waves_of
+from tinyfin.rollout.policy import Policy
+
+__all__ = ["WATCHED", "Progress", "Rollout", "State", "Tick"]
+
+_DAY_H = 24
+_BACKLOG = 0.05
+"""Of a wave's members that may wait for an offer when the next wave begins: those that were not
+heard of for days report again one by one."""
+_SAMPLE = 1 << 15
+"""Members of a wave whose events gates look at, at most: the first in the order of the campaign,
+which takes every stratum by its share. Failures and silence are counted of all."""
+_HAS_PACK = (Stage.STAGED, Stage.SHADOW, Stage.TRIAL, Stage.CONFIRMED)
+
+
+class State(StrEnum):
+    """Where a campaign is."""
+
+    DRAFT = "draft"
+    APPROVED = "approved"
+    RUNNING = "running"
+    """In the wave of its number."""
+    PAUSED = "paused"
+    """By a person. Gates are looked at; nothing is offered."""
+    INCONCLUSIVE = "inconclusive"
+    """A wave has waited too long for its gates. As PAUSED; only a person lets it go on."""
+    DONE = "done"
+    """Every wave has passed. Members that were not heard of are offered the pack when they are."""
+    HALTED = "halted"
+    ROLLING_BACK = "rolling_back"
+    """Halted; members go back to the parent."""
+    ROLLED_BACK = "rolled_back"
+    """No member that reports has the pack."""
+
+
+WATCHED = (State.RUNNING, State.PAUSED, State.INCONCLUSIVE)
+"""States in which gates are looked at."""
+_STOPPED = (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that a campaign remembers, but for its members."""
+
+    state: State = State.DRAFT
+    wave: int = 0
+    hour: int = NEVER
+    """Of the newest tick."""
+    look_h: int = NEVER
+    """When gates were looked at."""
+    began_h: int = NEVER
+    """When the wave began, or a person let it go on."""
+    confirmed_h: int = NEVER
+    """Since when enough members of the wave have confirmed."""
+    silent: int = 0
+    known: int = 0
+    """Members of later waves that were heard of lately: those that are silent now, and all."""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What a tick came to."""
+
+    state: State
+    wave: int
+    offers: npt.NDArray[np.int64]
+    """Members that are to be offered the pack now, and were not before."""
+    broadcast_abort: bool
+    """Whether terminals are to forget the pack: it reaches those that have not begun its trial."""
+    gates: tuple[Gate, ...]
+    """Empty where gates were not looked at."""
+    why: str
+    changed: bool
+    """Whether the campaign or a member is another one than before."""
+
+
+class Rollout:
+    """A campaign of ``terminals``: their ids, or their :func:`digests`. ``strata``: int64[n], the
+    number of each one's stratum. ``windows``: by number of the stratum the hours of the day in
+    which it is offered the pack, where the policy's own do not count. ``stage`` and ``offered_h``
+    (hour of the offer) are arrays over members; with ``progress`` they are its whole state."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        campaign: bytes,
+        terminals: Sequence[bytes] | Digests,
+        strata: npt.NDArray[np.int64],
+        *,
+        promise: Promise | None = None,
+        windows: dict[int, Sequence[int]] | None = None,
+    ) -> None:
+        ranks = terminals if isinstance(terminals, np.ndarray) else digests(campaign, terminals)
+        if len(ranks) != len(strata) or not len(ranks):
+            raise InputError(f"{len(ranks)} terminals and {len(strata)} strata: give one for each")
+        self.policy, self.promise = policy, promise or Promise()
+        self.place = positions(ranks, strata)
+        self.wave_of = waves_of(self.place, policy)
+        self.stage = np.zeros(len(ranks), np.uint8)
+        self.offered_h: Hours = np.full(len(ranks), NEVER, np.int64)
+        self.progress = Progress()
+        self._sizes = policy.sizes(len(ranks))
+        self._strata = strata
+        self._open = np.zeros((int(strata.max()) + 1, _DAY_H), bool)
+        self._open[:, policy.limits.offer_hours] = True
+        for number, hours in (windows or {}).items():
+            self._open[number] = np.isin(np.arange(_DAY_H), hours)
+
+    def __len__(self) -> int:
+        return len(self.stage)
+
+    def restore(
+        self, progress: Progress, stage: npt.NDArray[np.uint8], offered_h: Hours
+    ) -> Rollout:
+        """Go on from what another one of the same campaign had come to; copies the arrays."""
+        self.progress, self.stage, self.offered_h = progress, stage.copy(), offered_h.copy()
+        return self
+
+    # ------------------------------------------------------------------------ persons
+
+    def approve(self) -> None:
+        """Let the first tick begin the first wave. Raises InputError unless it is a draft."""
+        self._to(State.APPROVED, (State.DRAFT,), "approved")
+
+    def pause(self, why: str) -> None:
+        """Offer nothing until :meth:`resume`. Raises InputError unless it runs."""
+        self._to(State.PAUSED, (State.RUNNING,), why)
+
+    def halt(self, why: str) -> None:
+        """Stop for good. Raises InputError when it is stopped already."""
+        self._to(self._stop, (*WATCHED, State.DRAFT, State.APPROVED, State.DONE), why)
+
+    def resume(self, hour: int, why: str, *, next_wave: bool = False) -> None:
+        """Let the wave wait for its gates again, or, by a person's word and not by its gates, let
+        it pass. Raises InputError unless it is paused or inconclusive."""
+        self._to(State.RUNNING, (State.PAUSED, State.INCONCLUSIVE), why)
+        self.progress = replace(self.progress, began_h=hour)
+        if next_wave:
+            self.progress = self._next_wave(self.progress, hour)
+
+    def _to(self, state: State, come_from: Sequence[State], why: str) -> None:
+        now = self.progress.state
+        if now not in come_from:
+            raise InputError(
+                f"the campaign is {now}; it can be {state} only when it is {', '.join(come_from)}"
+            )
+        self.progress = replace(self.progress, state=state, why=why)
+
+    # -------------------------------------------------------------------------- ticks
+
+    def tick(
+        self, hour: int, seen: Seen, *, precision: tuple[float, float, float] | None = None
+    ) -> Tick:
+        """Go on to ``hour`` by what was seen until then; the same hour again changes nothing.
+
+        precision: low and high end of what the pack's precision is, by mature labels or estimated,
+        and what was promised. Raises InputError for an hour before the last one, and for what no
+        terminals can have reported; then nothing has changed.
+        """
+        before = self.progress
+        if hour < before.hour:
+            raise InputError(
+                f"hour {hour} is before that of the last tick, {before.hour}; ticks go forward"
+            )
+        if hour == before.hour or before.state == State.DRAFT:
+            return self._answer(before, changed=False)
+        _require_sound(seen, len(self))
+        now = replace(before, hour=hour)
+        if now.state == State.APPROVED:
+            now = self._enter(replace(now, state=State.RUNNING, why="begun"), 0, hour)
+        stage = self._stages(hour, seen)
+        gates: tuple[Gate, ...] = ()
+        if now.state in WATCHED and (now.look_h == NEVER or hour - now.look_h >= _DAY_H):
+            now = self._counted(now, hour, seen)
+            gates = self._look(now, seen, stage, precision)
+            now = self._judged(replace(now, look_h=hour), gates, hour, seen)
+        if now.state == State.ROLLING_BACK and not np.isin(stage, _HAS_PACK).any():
+            now = replace(now, state=State.ROLLED_BACK)
+        offers = self._offers(before, now, seen)
+        changed = bool(len(offers)) or not np.array_equal(stage, self.stage)
+        changed |= replace(now, hour=before.hour) != before
+        stage[offers] = Stage.OFFERED
+        self.offered_h[offers] = hour
+        self.stage, self.progress = stage, now
+        return self._answer(now, offers, gates, changed)
+
+    def _answer(
+        self,
+        now: Progress,
+        offers: npt.NDArray[np.int64] | None = None,
+        gates: tuple[Gate, ...] = (),
+        changed: bool = False,
+    ) -> Tick:
+        none = np.empty(0, np.int64)
+        abort = now.state in _STOPPED
+        new = none if offers is None else offers
+        return Tick(now.state, now.wave, new, abort, gates, now.why, changed)
+
+    def _stages(self, hour: int, seen: Seen) -> npt.NDArray[np.uint8]:
+        """What members that were offered the pack have come to. One that fell back stays so."""
+        stage = self.stage.copy()
+        members = np.flatnonzero(self.offered_h != NEVER)
+        gates, offered = self.policy.gates, self.offered_h[members]
+        said = np.maximum(seen.stage[members], Stage.OFFERED)
+        untaken = (said == Stage.OFFERED) & (hour - offered > gates.not_taken_days * _DAY_H)
+        said[untaken] = Stage.NOT_TAKEN
+        heard = np.minimum(np.maximum(seen.heard_h[members], offered), hour)
+        said[hour - heard > gates.silent_days * _DAY_H] = Stage.SILENT
+        said[(stage[members] == Stage.FELL_BACK) | (seen.stage[members] == Stage.FELL_BACK)] = (
+            Stage.FELL_BACK
+        )
+        stage[members] = said
+        return stage
+
+    def _counted(self, now: Progress, hour: int, seen: Seen) -> Progress:
+        """With what is silent among members of later waves; the last wave takes the figures that
+        the one before it had."""
+        gates = self.policy.gates
+        quiet_h = hour - seen.heard_h
+        later = (self.wave_of > now.wave) & (self.offered_h == NEVER) & (seen.heard_h != NEVER)
+        known = later & (quiet_h <= gates.known_days * _DAY_H)
+        if not known.any():
+            return now
+        silent = int((known & (quiet_h > gates.silent_days * _DAY_H)).sum())
+        return replace(now, silent=silent, known=int(known.sum()))
+
+    def _look(
+        self,
+        now: Progress,
+        seen: Seen,
+        stage: npt.NDArray[np.uint8],
+        precision: tuple[float, float, float] | None,
+    ) -> tuple[Gate, ...]:
+        """The gates of the wave; of the waves before it only those that are broken count."""
+        offered = self.offered_h != NEVER
+        found: list[Gate] = []
+        first = sum(self._sizes[: now.wave])
+        for name, which, start in (
+            ("", self.wave_of == now.wave, first),
+            ("earlier ", self.wave_of < now.wave, 0),
+        ):
+            members = np.flatnonzero(offered & which)
+            sample = members[self.place[members] < start + _SAMPLE]
+            group = Group(seen, members, stage[members], sample, now.silent, now.known, name)
+            gates = gates_of(group, self.policy, self.promise) if len(members) or not name else ()
+            if name:
+                gates = tuple(gate for gate in gates if gate.state == "broken")
+            else:
+                found.append(confirmed_gate(group, self.policy))
+            found += gates
+        if precision is not None:
+            found.append(precision_gate(precision, self.policy))
+        return tuple(found)
+
+    def _judged(self, now: Progress, gates: Sequence[Gate], hour: int, seen: Seen) -> Progress:
+        broken = [gate for gate in gates if gate.state == "broken"]
+        if broken:
+            why = "; ".join(f"{gate.name}: {gate.text}" for gate in broken)
+            return replace(now, state=self._stop, why=why)
+        if now.state != State.RUNNING:
+            return now
+        waiting = [gate.name for gate in gates if gate.state == "waits"]
+        since = NEVER
+        if "confirmed" not in waiting:
+            since = hour if now.confirmed_h == NEVER else now.confirmed_h
+        now = replace(now, confirmed_h=since)
+        if (soak := self._soak_left_h(now, hour)) > 0:
+            waiting.append(f"soak ({soak:g} h)")
+        backlog = int((self._eligible(now, seen)).sum())
+        if backlog > _BACKLOG * self._sizes[now.wave]:
+            waiting.append(f"offers ({backlog} members)")
+        if not waiting:
+            return self._next_wave(now, hour)
+        if hour - now.began_h >= self.policy.limits.wait_days * _DAY_H:
+            why = f"{self.policy.limits.wait_days:g} days were not enough for: {', '.join(waiting)}"
+            return replace(now, state=State.INCONCLUSIVE, why=why)
+        return replace(now, why=f"waits for {', '.join(waiting)}")
+
+    @property
+    def _stop(self) -> State:
+        return State.ROLLING_BACK if self.policy.limits.revert else State.HALTED
+
+    def _soak_left_h(self, now: Progress, hour: int) -> float:
+        soak_h = self.policy.waves[now.wave].soak_days * _DAY_H
+        return 0.0 if now.confirmed_h == NEVER else soak_h - (hour - now.confirmed_h)
+
+    def _enter(self, now: Progress, wave: int, hour: int) -> Progress:
+        return replace(now, wave=wave, began_h=hour, confirmed_h=NEVER)
+
+    def _next_wave(self, now: Progress, hour: int) -> Progress:
+        """The next wave that has members; behind the last one it is done."""
+        later = [i for i, size in enumerate(self._sizes) if i > now.wave and size]
+        if not later:
+            return replace(now, state=State.DONE, why="every wave has passed")
+        name = self.policy.waves[later[0]].name
+        return self._enter(replace(now, why=f"wave {name} begins"), later[0], hour)
+
+    def _eligible(self, now: Progress, seen: Seen) -> npt.NDArray[np.bool_]:
+        """Members of the waves that have begun which report, and have nothing of the pack yet. Who
+        has it already, by hand or from before, is neither offered it nor counted."""
+        may: npt.NDArray[np.bool_] = self.offered_h == NEVER
+        may &= seen.stage == Stage.TARGETED
+        may &= (self.wave_of <= now.wave) & (seen.heard_h != NEVER)
+        may &= now.hour - seen.heard_h <= self.policy.gates.silent_days * _DAY_H
+        return may
+
+    def _offers(self, before: Progress, now: Progress, seen: Seen) -> npt.NDArray[np.int64]:
+        """In the order of the campaign, as many as the limit allows for the hours since the last
+        tick, a day at most."""
+        if now.state not in (State.RUNNING, State.DONE):
+            return np.empty(0, np.int64)
+        may = self._eligible(now, seen) & self._open[self._strata, now.hour % _DAY_H]
+        offers = np.flatnonzero(may)
+        offers = offers[np.argsort(self.place[offers])]
+        if (limit := self.policy.limits.offers_per_hour) is not None:
+            hours = 1 if before.hour == NEVER else min(now.hour - before.hour, _DAY_H)
+            offers = offers[: limit * hours]
+        return offers
+
+
+def _require_sound(seen: Seen, members: int) -> None:
+    """Refuse what no reports can say: an analysis that fails stops the campaign's tick."""
+    for name, values in vars(seen).items():
+        if len(values) != members:
+            raise InputError(f"{name}: {len(values)} members in place of {members}")
+        if int(values.min(initial=0)) < (NEVER if name == "heard_h" else 0):
+            raise InputError(f"{name}: a member has a negative count; observe the lake again")
+    if int(seen.stage.max(initial=0)) > Stage.FELL_BACK or (seen.stage == Stage.OFFERED).any():
+        raise InputError("stage: a report says none of OFFERED, SILENT and NOT_TAKEN")

@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gates of a wave: pure functions of what its members report. docs/rollout.md explains them.
+
+Terminals are clusters: events of one terminal are alike. So every interval is that of a ratio of
+sums over terminals, by linearisation (W. G. Cochran, Sampling Techniques, 1977, section 6; D. A.
+Binder, On the variances of asymptotically normal estimators from complex surveys, 1983), with
+Student's t for few terminals. A stability index is not linear near 0: what clusters add to it on
+the average is subtracted (J. N. K. Rao and A. J. Scott, The analysis of categorical data from
+complex sample surveys, 1981), and the spread of that part is added to its variance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from tinyfin.rollout.members import OPEN_STAGES, Counts, Seen, Stage
+from tinyfin.rollout.policy import Policy
+
+__all__ = ["Gate", "GateState", "Group", "Promise", "confirmed_gate", "gates_of", "precision_gate"]
+
+GateState = Literal["holds", "waits", "broken"]
+Floats = npt.NDArray[np.float64]
+_FAR = (np.abs(np.subtract.outer(np.arange(4), np.arange(4))) >= 2).ravel()
+_SAME = np.eye(4, dtype=bool).ravel()
+_CHUNK = 1 << 15
+_RULE_OF_THREE = 3.0
+"""Without an event in n tries a rate is below 3 / n with 95 %."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A bound, and what is known of it."""
+
+    name: str
+    state: GateState
+    found: float | None
+    """None: nothing to compute it from."""
+    bound: float
+    n: int
+    """Members, events or hours that it rests on."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What the release promised of the pack."""
+
+    far_share: float = 0.10
+    """Of events in shadow, at most; of the pack's last look, as the next two are."""
+    differ_share: float = 0.50
+    psi: float = 0.25
+    alerts_ratio: float = 1.0
+    """Alerts of the pack for one of the parent."""
+    scores_comparable: bool = False
+    """Whether both packs' score histograms have equal shares of the release's data in each bin, so
+    that the parent's scores before can be compared with the pack's."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members that were offered the pack, and what is known around them."""
+
+    seen: Seen
+    """Of all members."""
+    members: npt.NDArray[np.int64]
+    """Those of the group, by number."""
+    stage: npt.NDArray[np.uint8]
+    """Of each member of the group, :class:`Stage`."""
+    sample: npt.NDArray[np.int64]
+    """Of a large group the members whose events are looked at; else all of them."""
+    silent_elsewhere: int = 0
+    known_elsewhere: int = 0
+    """Of the members of later waves that reported within ``known_days``: those now silent, all."""
+    name: str = ""
+    """Put before the names of gates."""
+
+    def column(self, name: str) -> Counts:
+        """A column of ``seen``, of the sample."""
+        values: Counts = getattr(self.seen, name)[self.sample]
+        return values
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    value: float
+    error: float
+    clusters: int
+
+    def margin(self, risk: float) -> float:
+        from scipy.special import stdtrit  # quantile of Student's t
+
+        if self.clusters < 2:
+            return math.inf
+        return float(-stdtrit(self.clusters - 1, risk)) * self.error
+
+
+@dataclass(frozen=True)
+class _Judge:
+    policy: Policy
+    group: Group
+    shows: bool
+
+    def gate(
+        self, name: str, found: _Estimate | None, bound: float, n: int, enough: int, unit: str
+    ) -> Gate:
+        """``found`` is to be at most ``bound``."""
+        name = self.group.name + name
+        if found is None:
+            return Gate(name, "waits", None, bound, n, f"no {unit} yet")
+        risk = 1 - self.policy.gates.confidence
+        state: GateState = "waits"
+        if found.value - found.margin(self.policy.look_risk) > bound:
+            state = "broken"
+        else:
+            against = -1 if self.shows else 1  # bounds must be shown, or not be contradicted
+            if found.value - against * found.margin(risk) <= bound and (n >= enough or against > 0):
+                state = "holds"
+        text = f"{found.value:.3g}, wanted at most {bound:.3g}; {n:,} {unit}"
+        if self.shows and n < enough:
+            text += f" of {enough:,}"
+        return Gate(name, state, found.value, bound, n, text)
+
+
+def gates_of(group: Group, policy: Policy, promise: Promise) -> tuple[Gate, ...]:
+    """Every bound of a group of members."""
+    judge = _Judge(policy, group, len(group.members) >= policy.gates.shows_from_terminals)
+    without = policy.gates.without
+    return (
+        _failures(judge),
+        _silence(judge),
+        *(() if "paired" in without else _paired(judge, promise)),
+        *(() if "alerts" in without else (_alerts(judge, promise),)),
+        *(() if "self_difference" in without else _self_difference(judge, promise)),
+        *(() if "faults" in without else (_faults(judge),)),
+        *(() if "saturations" in without else (_saturations(judge),)),
+    )
+
+
+def confirmed_gate(group: Group, policy: Policy) -> Gate:
+    """Whether enough members have confirmed the pack. It never breaks."""
+    n, bound = len(group.members), policy.gates.confirmed_share
+    confirmed = int((group.stage == Stage.CONFIRMED).sum())
+    still = int(np.isin(group.stage, OPEN_STAGES).sum())
+    share = confirmed / n if n else None
+    state: GateState = "holds" if share is not None and share >= bound else "waits"
+    text = f"{confirmed} of {n} have confirmed, {still} are on the way; {100 * bound:g} % wanted"
+    return Gate("confirmed", state, share, bound, n, text)
+
+
+def precision_gate(precision: tuple[float, float, float], policy: Policy) -> Gate:
+    """Of low, high and promised precision: a reason to halt, never one to go on."""
+    low, high, promised = precision
+    bound = (1 - policy.gates.precision_drop) * promised
+    text = f"{low:.3g} to {high:.3g}, wanted at least {bound:.3g}, promised {promised:.3g}"
+    return Gate("precision", "broken" if high < bound else "holds", high, bound, 0, text)
+
+
+def _failures(judge: _Judge) -> Gate:
+    group, gates = judge.group, judge.policy.gates
+    n, bound = len(group.members), gates.failure_share
+    fell = np.isin(group.stage, (Stage.FELL_BACK, Stage.NOT_TAKEN))
+    faults = group.seen.faults_after[group.members]
+    days = np.maximum(group.seen.hours_after[group.members], 24) / 24
+    failed = int((fell | (faults >= np.maximum(gates.fault_loop_per_day * days, 3))).sum())
+    name = f"{group.name}failures"
+    if not n:
+        return Gate(name, "waits", None, bound, 0, "no member was offered the pack yet")
+    most = judge.policy.passes_with(n)
+    state: GateState = "holds" if failed <= most else "waits"
+    if failed >= judge.policy.halts_at(n):
+        state = "broken"
+    text = f"{failed} of {n} members; at most {most} pass"
+    return Gate(name, state, failed / n, bound, n, text)
+
+
+def _silence(judge: _Judge) -> Gate:
+    from scipy.special import betaincinv
+
+    group, gates = judge.group, judge.policy.gates
+    n, silent = len(group.members), int((group.stage == Stage.SILENT).sum())
+    name = f"{group.name}silence"
+    known, others = group.known_elsewhere, group.silent_elsewhere
+    usual = 0.0
+    if known:  # the upper Clopper-Pearson bound: what the rest of the fleet may well be
+        usual = float(betaincinv(others + 1, known - others, gates.confidence) if others < known
+                      else 1.0)  # fmt: skip
+    bound = min(usual + gates.failure_share, 1.0)
+    if not n:
+        return Gate(name, "waits", None, bound, 0, "no member was offered the pack yet")
+
+    def low(risk: float) -> float:
+        return float(betaincinv(silent, n - silent + 1, risk)) if silent else 0.0
+
+    state: GateState = "waits"
+    if low(judge.policy.look_risk) > bound:
+        state = "broken"
+    elif silent / n <= bound or (not judge.shows and low(1 - gates.confidence) <= bound):
+        state = "holds"
+    text = f"{silent} of {n} members; {others} of {known} of later waves"
+    return Gate(name, state, silent / n, bound, n, text)
+
+
+def _paired(judge: _Judge, promise: Promise) -> Iterator[Gate]:
+    table = judge.group.column("table")
+    events = table.sum(axis=1, dtype=np.int64)
+    n, clusters = int(events.sum()), int((events > 0).sum())
+    gates = judge.policy.gates
+    spread = clusters >= gates.paired_terminals
+    enough = gates.paired_events if spread else max(gates.paired_events, n + 1)
+    rows = table.reshape(-1, 4, 4)
+    found = (
+        ("far", _ratio(table[:, _FAR].sum(axis=1), events), promise.far_share),
+        ("differ", _ratio(table[:, ~_SAME].sum(axis=1), events), promise.differ_share),
+        ("paired_psi", _stability(rows.sum(axis=2), rows.sum(axis=1)), promise.psi),
+    )
+    for name, estimate, bound in found:
+        yield judge.gate(name, estimate, bound, n, enough, "events in shadow")
+
+
+def _alerts(judge: _Judge, promise: Promise) -> Gate:
+    """Two one-sided tests of new alerts - bound x old alerts, each per 1,000 events: no ratio of
+    few alerts is formed (E. C. Fieller, 1954)."""
+    group, gates = judge.group, judge.policy.gates
+    new, old = group.column("alerts"), group.column("parent_alerts")
+    events = group.column("table").sum(axis=1, dtype=np.int64)
+    n = int(events.sum())
+    most = promise.alerts_ratio * (1 + gates.alerts_margin)
+    least = promise.alerts_ratio * (1 - gates.alerts_margin)
+    sides = [
+        judge.gate("alerts", _ratio(1000 * part, events), 0.0, n, gates.paired_events, "events")
+        for part in (new - most * old, least * old - new)
+    ]
+    states = [side.state for side in sides]
+    worst: GateState = "holds"
+    if "broken" in states or "waits" in states:
+        worst = "broken" if "broken" in states else "waits"
+    total, before = int(new.sum()), int(old.sum())
+    found = total / before if before else None
+    text = (
+        f"{total:,} alerts, the parent {before:,}; wanted {least:.3g} to {most:.3g} times as many"
+    )
+    text += f"; {n:,} events in shadow" if n else "; no events in shadow yet"
+    return Gate(f"{group.name}alerts", worst, found, most, n, text)
+
+
+def _self_difference(judge: _Judge, promise: Promise) -> Iterator[Gate]:
+    group, gates = judge.group, judge.policy.gates
+    pairs = [("self_difference", "scores_first")]
+    pairs += [("against_parent", "scores_before")] if promise.scores_comparable else []
+    for name, column in pairs:
+        before, after = group.column(column), group.column("scores_after")
+        both = (before.sum(axis=1) > 0) & (after.sum(axis=1) > 0)
+        n = int(after[both].sum(dtype=np.int64))
+        found = _stability(before[both], after[both])
+        yield judge.gate(name, found, gates.self_psi, n, gates.self_events, "events")
+
+
+def _faults(judge: _Judge) -> Gate:
+    group, bound = judge.group, judge.policy.gates.fault_rate_per_hour
+    hours = group.column("hours_after")
+    found = _difference(
+        (group.column("faults_after"), hours),
+        (group.column("faults_before"), group.column("hours_before")),
+        1.0,
+    )
+    enough = math.ceil(_RULE_OF_THREE / bound)
+    return judge.gate("faults", found, bound, int(hours.sum()), enough, "hours")
+
+
+def _saturations(judge: _Judge) -> Gate:
+    group, gates = judge.group, judge.policy.gates
+    events = group.column("events_after")
+    found = _difference(
+        (1000 * group.column("saturated_after"), events),
+        (1000 * group.column("saturated_before"), group.column("events_before")),
+        gates.saturation_factor,
+    )
+    enough = math.ceil(1000 * _RULE_OF_THREE / max(gates.saturation_per_1000, 0.1))
+    bound, n = gates.saturation_per_1000, int(events.sum())
+    return judge.gate("saturations", found, bound, n, enough, "events")
+
+
+def _ratio(top: npt.NDArray[np.number], below: Counts) -> _Estimate | None:
+    """Sum of ``top`` over sum of ``below``, one row for each cluster."""
+    return _difference((top, below), (0 * below, 0 * below), 0.0)
+
+
+def _difference(
+    after: tuple[npt.NDArray[np.number], Counts],
+    before: tuple[npt.NDArray[np.number], Counts],
+    factor: float,
+) -> _Estimate | None:
+    """The ratio after, less ``factor`` times that before; None without anything after."""
+    total = float(after[1].sum())
+    if total <= 0:
+        return None
+    value = float(after[0].sum()) / total
+    residual = (after[0] - value * after[1]) / total
+    earlier = float(before[1].sum())
+    if earlier > 0 and factor:
+        rate = float(before[0].sum()) / earlier
+        residual = residual - factor * (before[0] - rate * before[1]) / earlier
+        value -= factor * rate
+    clusters = int((after[1] > 0).sum())
+    spread = clusters / max(clusters - 1, 1) * float(np.dot(residual, residual))
+    return _Estimate(value, math.sqrt(spread), clusters)
+
+
+def _stability(before: Counts, after: Counts) -> _Estimate | None:
+    """The stability index of the sums of two tables int[clusters, bins], less what clusters add."""
+    a, b = before.sum(axis=0, dtype=np.int64), after.sum(axis=0, dtype=np.int64)
+    used = (a + b) > 0
+    if not a.sum() or not b.sum():
+        return None
+    half = 0.5  # of an event: an empty bin is no infinite distance
+    p, q = ((n[used] + half) / (n.sum() + half * used.sum()) for n in (a, b))
+    log = np.log(q / p)
+    gradient = (1 - q / p - log, 1 - p / q + log)
+    clusters, bins = int(((before.sum(axis=1) + after.sum(axis=1)) > 0).sum()), int(used.sum())
+    linear, scatter = 0.0, np.zeros((bins, bins))
+    for start in range(0, len(before), _CHUNK):  # float64 copies of all rows would be large
+        x, y = (t[start : start + _CHUNK][:, used].astype(np.float64) for t in (before, after))
+        x = (x - x.sum(axis=1, keepdims=True) * p) / a.sum()
+        y = (y - y.sum(axis=1, keepdims=True) * q) / b.sum()
+        along = x @ gradient[0] + y @ gradient[1]
+        linear += float(along @ along)
+        y -= x
+        scatter += y.T @ y
+    grown = clusters / max(clusters - 1, 1)
+    weighted = grown * scatter * (2 / (p + q))
+    variance = grown * linear + 2 * float((weighted * weighted.T).sum())
+    value = float(((q - p) * log).sum()) - float(np.trace(weighted))
+    return _Estimate(value, math.sqrt(variance), clusters)
