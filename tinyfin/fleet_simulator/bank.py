@@ -54,8 +54,8 @@ __all__ = ["BINS", "Bank", "BankFacts", "BankPack", "PackDays", "Plan", "build"]
 
 BINS = 16
 _COLD, _SATURATED = 1, 2
-_TERMINALS = "terminals"
-Array = npt.NDArray[np.generic]
+_TERMINALS, _STAND_IN = "terminals", "good 1"
+Array = npt.NDArray[np.integer]
 Days = npt.NDArray[np.uint16]
 
 
@@ -74,11 +74,11 @@ class Plan:
     """Good candidates."""
     family: str = "mlp"
     """Of the parent and most candidates."""
-    trained: tuple[int, int] = (80, 98)
-    """Terminals and days of the town of the training."""
+    trained: tuple[int, int] = (80, 112)
+    """Terminals and days of the town of the training; labels of the last 14 days are unknown."""
     released: tuple[int, int] = (1000, 35)
     """Terminals and days of the towns that give a release its bounds."""
-    looks: tuple[int, ...] = (50, 100)
+    looks: tuple[int, ...] = (100, 200)
     """Events of the shadow after which it is looked at."""
     trial_events: int = 50
     seed: int = 1
@@ -91,7 +91,7 @@ class Plan:
 
     def towns(self, first: int, terminals: int, days: int) -> Iterator[Simulate]:
         """Settings of the towns whose seeds are so many after the bank's, or more."""
-        begin = FIRST_DAY + timedelta(days=self.trained[1] + 14)
+        begin = FIRST_DAY + timedelta(days=self.trained[1])
         for number in range(-(-terminals // self.town)):
             yield Simulate.model_validate(
                 {
@@ -147,6 +147,14 @@ class BankFacts(Document):
         """Names of the packs of a kind."""
         return [pack.name for pack in self.packs if pack.kind == kind]
 
+    def pack(self, name: str) -> BankPack:
+        """The candidate of this name. Raises InputError."""
+        found = next((pack for pack in self.packs[1:] if pack.name == name), None)
+        if found is None:
+            known = ", ".join(pack.name for pack in self.packs[1:])
+            raise InputError(f"the bank has no pack {name!r}; it has {known}")
+        return found
+
 
 @dataclass(frozen=True)
 class PackDays(Probations):
@@ -190,12 +198,10 @@ class Bank:
         return np.asarray(np.searchsorted(thirds, mean, side="right"))
 
     def days_of(self, name: str) -> PackDays:
-        """What a pack of :attr:`facts` does; of one that is bad by what it does to the terminal,
-        its scores. Raises InputError."""
-        known = [pack.name for pack in self.facts.packs[1:]]
-        if name not in known:
-            raise InputError(f"{self.path}: knows no pack {name!r}; it has {', '.join(known)}")
-        place = self.facts.of("good")[0] if name in FAULTY else name
+        """What a pack does; of one that is bad by what it does to the terminal, its scores. Raises
+        InputError for a pack that is not there."""
+        self.facts.pack(name)
+        place = _STAND_IN if name in FAULTY else name
         return PackDays(**_load(self.path / _file(place)))  # type: ignore[arg-type]
 
 
@@ -208,7 +214,7 @@ def build(path: Path, plan: Plan) -> Bank:
         path.mkdir(parents=True, exist_ok=True)
         data = Path(scratch) / "town.parquet"
         simulator.write(simulator.simulate(plan.training), data)
-        first, *others = recipes(plan.good, plan.family, plan.trained[1] // 7)
+        first, *others = recipes(plan.good, plan.family, plan.trained[1] // 7 - 2)
         parent = Scorer(trained(data, first))
         release = _Release(plan, parent)
         packs, refused = [release.facts("parent", "parent", first, parent)], []
@@ -391,7 +397,7 @@ def _town_days(
     for name, one in candidates.items():
         raw = one.scorer.raw(one.scorer.inputs(town.features))
         yield name, vars(one.days(town, raw, parent))
-    stand_in = candidates["good 1"]
+    stand_in = candidates[_STAND_IN]
     for kind in SCORES:
         bad = stand_in.scorer.broken(kind, town.features, stand_in.usual)
         yield kind, vars(stand_in.days(town, bad, parent))
@@ -400,6 +406,6 @@ def _town_days(
 def _load(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
+            return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, BadZipFile) as error:
         raise InputError(f"{path}: cannot be read ({error}); build the bank again") from error

@@ -74,7 +74,7 @@ def recipes(good: int, family: str, weeks: int) -> list[Recipe]:
     other weeks, boosted trees."""
     last = weeks - 2
     found = [Recipe((0, last), 1, family)]
-    others = [(0, last), (2, weeks), (1, weeks - 1), (0, last - 2), (3, weeks), (0, weeks)]
+    others = [(0, last), (2, weeks), (1, weeks - 1), (1, last), (2, weeks - 1), (0, weeks)]
     for seed in range(1, good + 3):
         for span in others if family == "boosted" or seed == 1 else others[:3]:
             one = Recipe(span, seed, family)

@@ -39,16 +39,12 @@ class Repeated:
     def sums(self, place: Ints, begin: Ints, end: Ints) -> npt.NDArray[np.int32]:
         """int32[n, ...]: from step ``begin`` of each place until before ``end``; neither is less
         than 0."""
-        found = self._until(place, end)
-        found -= self._until(place, begin)
-        return found
-
-    def _until(self, place: Ints, step: Ints) -> npt.NDArray[np.int32]:
-        rounds, rest = np.divmod(step, self.period)
-        found: npt.NDArray[np.int32] = self._before[place, rest]
-        if rounds.any():
-            shape = (-1,) + (1,) * (found.ndim - 1)
-            found += rounds.astype(np.int32).reshape(shape) * self._before[place, self.period]
+        first = begin % self.period
+        rounds, last = np.divmod(end - begin + first, self.period)
+        found: npt.NDArray[np.int32] = self._before[place, last] - self._before[place, first]
+        again = np.flatnonzero(rounds)
+        shape = (-1,) + (1,) * (found.ndim - 1)
+        found[again] += rounds[again].reshape(shape) * self._before[place[again], self.period]
         return found
 
 
@@ -134,10 +130,10 @@ class _Counts:
     def nth(self, mask: Mask, n: int) -> Ints:
         """From the begin of each, the number of the event that is its ``n``-th (from 0 on) of
         ``mask``; a number too large for any probation where there is none."""
-        at: Ints = np.flatnonzero(mask)
+        at = np.flatnonzero(mask).astype(np.int64)
         if not len(at):
             return np.full(len(self.begin), _NEVER)
-        before = np.searchsorted(at, np.r_[self._base, len(mask)])
+        before = np.asarray(np.searchsorted(at, np.r_[self._base, len(mask)]))
         first, many = before[:-1][self.terminal], np.diff(before)[self.terminal]
         begin = np.searchsorted(at, self._base[self.terminal] + self.begin) - first
         rounds, rest = np.divmod(begin + n, np.maximum(many, 1))
