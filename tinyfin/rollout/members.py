@@ -85,10 +85,10 @@ class Seen:
     scores_before: npt.NDArray[np.int32]
     """int32[n, 16]: events by bin of the parent's score, as its pack's DRFT has the bins."""
     scores_after: npt.NDArray[np.int32]
-    """int32[n, 16]: of the new pack's score, in its own bins, in the last week."""
+    """int32[n, 16]: of the new pack's score, in its own bins: since it was confirmed, in the last
+    week at most. What ``scores_first`` has is not in it."""
     scores_first: npt.NDArray[np.int32]
-    """int32[n, 16]: the same, until the day on which the pack was confirmed: what it was confirmed
-    for."""
+    """int32[n, 16]: the same, until the pack was confirmed: what it was confirmed for."""
 
     def __len__(self) -> int:
         return len(self.heard_h)
