@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
+from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
 
@@ -24,8 +25,8 @@ def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 
 
-for carrier in (serve, pull, push):
-    command.add_command(carrier)
+for other in (serve, pull, push, simulate):
+    command.add_command(other)
 
 
 def _open(path: Path) -> Lake:

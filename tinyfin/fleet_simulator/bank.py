@@ -54,7 +54,7 @@ __all__ = ["BINS", "Bank", "BankFacts", "BankPack", "PackDays", "Plan", "build"]
 
 BINS = 16
 _COLD, _SATURATED = 1, 2
-_TERMINALS, _STAND_IN = "terminals", "good 1"
+_TERMINALS, _STAND_IN = "terminals", "good-1"
 Array = npt.NDArray[np.integer]
 Days = npt.NDArray[np.uint16]
 
@@ -169,7 +169,7 @@ class PackDays(Probations):
 
 
 def _file(name: str) -> str:
-    return f"{name.replace(' ', '_')}.npz"
+    return f"{name}.npz"
 
 
 class Bank:
@@ -221,7 +221,7 @@ def build(path: Path, plan: Plan) -> Bank:
         candidates: dict[str, _Candidate] = {}
         for recipe in others:
             one = release.candidate(Scorer(trained(data, recipe)))
-            facts = release.facts(f"good {len(candidates) + 1}", "good", recipe, one.scorer)
+            facts = release.facts(f"good-{len(candidates) + 1}", "good", recipe, one.scorer)
             facts.promise = one.promise
             if facts.average_precision < packs[0].average_precision - MARGIN or not one.told_apart:
                 refused.append(f"{recipe.name} ({facts.average_precision:.3f})")

@@ -89,7 +89,9 @@ def simulate(
     promise = Promise() if pack.promise is None else Promise(**pack.promise.model_dump())
     ids = (number.to_bytes(8, "big") for number in range(terminals))
     campaign = f"{name} {seed}".encode()
-    rollout = Rollout(policy or Policy(), campaign, digests(campaign, ids), fleet.strata, promise=promise)
+    rollout = Rollout(
+        policy or Policy(), campaign, digests(campaign, ids), fleet.strata, promise=promise
+    )
     rollout.approve()
     rows: list[Row] = []
     with stage(f"campaign of {name}", days, "days") as running:

@@ -32,7 +32,7 @@ _TURNS_BAD = 3
 """Days after its confirmation on which a pack that is good then bad turns bad."""
 _SLOW_EVENTS = 10
 """One event of so many takes longer than the watchdog allows, in a pack that is slow."""
-_AFTERWARDS = "1 sd higher"
+_AFTERWARDS = "higher"
 """What such a pack is afterwards."""
 Ints = npt.NDArray[np.int64]
 
@@ -68,7 +68,7 @@ class _Pack:
     def of(cls, bank: Bank, name: str) -> _Pack:
         days = bank.days_of(name)
         scores = Repeated(days.scores)
-        bad = name == "good then bad"
+        bad = name == "turns-bad"
         return cls(
             days,
             Repeated(days.table),
@@ -258,20 +258,18 @@ class Fleet:
         seen.saturated_after[members] = self._saturated.sums(place, begin, end)
         seen.hours_after[members] = DAY_H * (end - begin)
         seen.faults_after[members] = self._faults[members]
-        turns = np.full(len(members), _LOST, np.int64)
         confirmed = np.flatnonzero(self._stage[members] == Stage.CONFIRMED)
-        since = self._since[members[confirmed]]
-        turns[confirmed] = since + _TURNS_BAD
-        week = np.maximum(begin, end - WEEK)
-        seen.scores_after[members] = self._scores(place, week, end, turns)
-        new = confirmed[seen.scores_first[members[confirmed]].sum(axis=1) == 0]
-        first_end = self._since[members[new]] + 1
-        seen.scores_first[members[new]] = self._pack.scores.sums(place[new], begin[new], first_end)
+        members, place, begin, end = (x[confirmed] for x in (members, place, begin, end))
+        after = self._since[members] + 1
+        seen.scores_after[members] = self._scores(place, np.maximum(after, end - WEEK), end, after)
+        new = np.flatnonzero(~seen.scores_first[members].any(axis=1))
+        first = self._pack.scores.sums(place[new], begin[new], after[new])
+        seen.scores_first[members[new]] = first
 
-    def _scores(self, place: Ints, begin: Ints, end: Ints, turns: Ints) -> npt.NDArray[np.int32]:
-        """Events by bin of the pack's score; from day ``turns`` on of a pack that turned bad."""
-        if self._name != "good then bad":
+    def _scores(self, place: Ints, begin: Ints, end: Ints, after: Ints) -> npt.NDArray[np.int32]:
+        """Events by bin of the pack's score; ``after``: the day after the confirmation."""
+        if self._name != "turns-bad":
             return self._pack.scores.sums(place, begin, end)
-        turn = np.clip(turns, begin, end)
+        turn = np.clip(after + _TURNS_BAD, begin, end)
         bad = self._pack.bad_scores.sums(place, turn, end)
         return self._pack.scores.sums(place, begin, turn) + bad

@@ -48,9 +48,10 @@ baselines = []
 """
 Raws = npt.NDArray[np.int64]
 
-SCORES: Final = ("constant", "reversed", "permuted", "1 sd higher", "1 sd lower")
-"""Bad packs whose scores are wrong from the first event on."""
-FAULTY: Final = ("slow", "crashing", "silent", "good then bad")
+SCORES: Final = ("constant", "reversed", "permuted", "higher", "lower")
+"""Bad packs whose scores are wrong from the first event on: higher and lower by a standard
+deviation of the raw scores, permuted among all events of a town, the network's inputs reversed."""
+FAULTY: Final = ("slow", "crashing", "silent", "turns-bad")
 """Bad packs whose scores in shadow are those of a good one."""
 
 
@@ -130,8 +131,8 @@ class Scorer:
             return np.full_like(raw, usual.min())
         if kind == "permuted":
             return np.random.default_rng(1).permutation(raw)
-        if kind.startswith("1 sd"):
-            return raw + round(float(usual.std())) * (1 if kind.endswith("higher") else -1)
+        if kind in ("higher", "lower"):
+            return raw + round(float(usual.std())) * (1 if kind == "higher" else -1)
         return raw
 
 
