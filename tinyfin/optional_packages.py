@@ -30,6 +30,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "skops": ("skops",),
     "captures": ("iso8583",),
     "serve": ("prometheus_client", "starlette", "uvicorn"),
+    "track": ("mlflow", "sqlalchemy", "alembic"),
     "fleet": ("confluent_kafka", "duckdb", "paho", "starlette", "uvicorn"),
 }
 """Modules that come with each extra of the package."""

@@ -24,11 +24,10 @@ from tinyfin.errors import BudgetError, ConfigError, TinyfinError
 from tinyfin.measure.run_costs import cost_of, largest_text, require_tools
 from tinyfin.progress import stage
 from tinyfin.results.trials import Cost, Trial, Trials
-from tinyfin.training.families import Problem, family, score_rows
-from tinyfin.training.fit import input_maps, learn, map_rows
-from tinyfin.training.metrics import average_precision
+from tinyfin.training.families import family
+from tinyfin.training.fit import learn
 from tinyfin.training.run_folder import RunFolder, making_run, new_run
-from tinyfin.training.split import known_labels
+from tinyfin.training.validation_score import validation_score
 from tinyfin.training.workflow import Begun, begin, finish
 
 __all__ = ["Trial", "candidates", "search"]
@@ -154,28 +153,7 @@ class _Room:
 
     def _score(self, config: Config) -> float:
         dataset, split = self.begun.dataset, self.begun.split
-        made = dataset.featured(config, split)
-        label = known_labels(dataset.tx, split.until_s)
-        chosen = family(config.model.family)
-        fit, later = split.fit, split.validation
-        if not chosen.supervised:
-            fit = fit[label[fit] != 1]
-        maps = input_maps(chosen, made.features, fit, label[fit])
-        amount = dataset.tx.amount
-        inputs = map_rows(maps, made.features, later)
-        # the validation rows rank the trials, so no family is fitted on them here
-        held_back = slice(0) if chosen.takes_validation(config.model) else slice(None)
-        problem = Problem(
-            map_rows(maps, made.features, fit),
-            label[fit],
-            inputs[held_back],
-            label[later][held_back],
-            made.program.feature_names,
-            None if amount is None else amount[fit],
-            None if amount is None else amount[later][held_back],
-        )
-        fitted = chosen.fit(problem, config.model, lambda done, of, text: None)
-        return average_precision(score_rows(fitted, inputs), label[later])
+        return validation_score(dataset, split, config, dataset.featured(config, split))
 
 
 def _probe(model: Model) -> Model:

@@ -46,6 +46,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("serve-host", "tinyfin.cli.serve_host", "The host's fields of cards over HTTP."),
     ("monitor", "tinyfin.cli.monitor", "Look at the pack of a run on later transactions."),
     ("release", "tinyfin.cli.release", "Judge a pack against the one that it is to replace."),
+    ("retrain", "tinyfin.cli.retrain", "From a request to a candidate in the registry."),
     ("registry", "tinyfin.cli.registry", "Packs, who approved them, where they are in service."),
     ("keygen", "tinyfin.cli.keygen", "Make a key: to sign, to seal, for terminals."),
     ("keys", "tinyfin.cli.keys", "Say which keys terminals trust: make, show, install."),

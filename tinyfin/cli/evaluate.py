@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyfin import files
-from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
+from tinyfin.cli.output import (
+    DataFile,
+    claim,
+    emit,
+    json_option,
+    note,
+    skip_bad_rows_option,
+    track_option,
+)
 from tinyfin.errors import InputError, MismatchError
-from tinyfin.progress import stage
 
 if TYPE_CHECKING:
     from tinyfin.results.evaluation import Evaluation, GateRow
@@ -96,6 +103,7 @@ def data_of(run: RunFolder, data: tuple[str, ...]) -> list[Path]:
     help="TOML file whose [card] both cards take instead of the run's.",
 )
 @skip_bad_rows_option
+@track_option
 @json_option
 def command(
     run: str,
@@ -112,6 +120,7 @@ def command(
     data_card: str | None,
     card_config: str | None,
     skip_bad_rows: str | None,
+    track_uri: str | None,
     as_json: bool,
 ) -> None:
     """Evaluate the configuration of a RUN: train again for each week, score with the twin.
@@ -123,20 +132,17 @@ def command(
     doubted most by models that have not seen them.
     """
     from tinyfin.config import load
-    from tinyfin.evaluation.data_card import data_card as data_card_of
-    from tinyfin.evaluation.doubts import DOUBTED_LABELS, write_doubts
     from tinyfin.evaluation.gates import (
-        check,
+        found_text,
         load_gate,
         require_fed,
         require_groups,
         require_known,
     )
-    from tinyfin.evaluation.model_card import model_card
-    from tinyfin.evaluation.page import write_page
+    from tinyfin.evaluation.record import record
     from tinyfin.evaluation.workflow import evaluate
     from tinyfin.training.requirements import fed
-    from tinyfin.training.run_folder import changing_run, open_run
+    from tinyfin.training.run_folder import open_run
 
     folder = open_run(run)
     claim(run, card, data_card, skip_bad_rows)
@@ -164,26 +170,17 @@ def command(
         note=note,
     )
     facts = found.facts
-    if bounds is not None:
-        facts.gate = check(facts.as_json(), bounds)
-    text = model_card(facts, folder)
-    with changing_run(folder) as changed:
-        changed.write(facts)
-        with stage("drawing the page"):
-            write_page(changed.path / "evaluation.html", found)
-        if facts.doubts is None:
-            (changed.path / DOUBTED_LABELS).unlink(missing_ok=True)
-        else:
-            write_doubts(changed.path / DOUBTED_LABELS, facts.doubts)
-        files.write(changed.path / "MODEL_CARD.md", text)
-        files.write(changed.path / "DATA_CARD.md", data_card_of(facts))
+    cards = record(found, bounds)
+    for path, text in zip((card, data_card), cards, strict=True):
+        if path is not None:
+            files.write(path, text)
     page = folder.path / "evaluation.html"
-    if card is not None:
-        files.write(card, text)
-    if data_card is not None:
-        files.write(data_card, data_card_of(facts))
     emit(facts.as_json(), as_json, f"{table_text(facts)}\nreport: {page}")
-    end_at_gate(gate, facts.gate, page, _found)
+    if track_uri is not None:
+        from tinyfin.tracking import log_run
+
+        log_run(track_uri, folder, "evaluate", note)
+    end_at_gate(gate, facts.gate, page, found_text)
 
 
 def _delays(text: str | None) -> list[int] | None:
@@ -213,6 +210,7 @@ def table_text(facts: Evaluation) -> str:
     from tinyfin.cli.train import LEGEND
     from tinyfin.evaluation.data_remarks import money, warnings
     from tinyfin.evaluation.family_comparison import family_text
+    from tinyfin.evaluation.gates import found_text
     from tinyfin.evaluation.group_sections import group_lines
     from tinyfin.pages.blocks import fixed, spread
     from tinyfin.pages.scorers import population_name
@@ -258,7 +256,7 @@ def table_text(facts: Evaluation) -> str:
     lines += group_lines(facts)
     if facts.capacities is not None:
         lines += capacity_lines(facts.capacities)
-    return "\n".join([*lines, *gate_lines(facts.gate, _found)])
+    return "\n".join([*lines, *gate_lines(facts.gate, found_text)])
 
 
 def gate_lines(gate: Sequence[GateRow], figure: Callable[[float | None], str]) -> list[str]:
@@ -273,13 +271,9 @@ def end_at_gate(
     path: str | None, gate: Sequence[GateRow], page: Path, figure: Callable[[float | None], str]
 ) -> None:
     """End the command with exit code 4 where a bound of the gate in ``path`` fails."""
-    failed = [row for row in gate if not row.ok]
-    if failed:
-        text = "; ".join(f"{r.name} is {figure(r.found)}, wanted {r.wanted}" for r in failed)
+    from tinyfin.evaluation.gates import failed_text
+
+    if failed := failed_text(path, gate, page, figure):
         # the result is out already: an error object on stdout would follow it
-        note(f"error: {path}: the gate failed: {text}; see {page}")
+        note(f"error: {failed}")
         raise SystemExit(MismatchError.exit_code)
-
-
-def _found(value: float | None) -> str:
-    return "no figure of this evaluation" if value is None else f"{value:.4f}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
+from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
@@ -25,8 +26,8 @@ def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 
 
-for other in (serve, pull, push, simulate):
-    command.add_command(other)
+for verb in (serve, pull, push, drift, requests, answer, simulate):
+    command.add_command(verb)
 
 
 def _open(path: Path) -> Lake:
@@ -150,7 +151,8 @@ def labels(lake: Path, file: Path, as_json: bool) -> None:
     """Merge FILE (CSV, Parquet or Arrow): what became known of transactions.
 
     Columns: terminal, its id; id of the transaction; time of it, and known, when it became known,
-    in seconds since 2000-01-01; label, fraud or cleared; and token of the card, if it is known.
+    in seconds since 2000-01-01; label, fraud or cleared; token of the card, and alerted, yes or no,
+    where they are known.
     """
     from tinyfin.fleet.labels import add_labels
 

@@ -25,6 +25,7 @@ __all__ = [
     "note",
     "out_option",
     "skip_bad_rows_option",
+    "track_option",
     "unchanged",
 ]
 
@@ -54,6 +55,23 @@ skip_bad_rows_option = click.option(
     "--skip-bad-rows",
     type=click.Path(dir_okay=False),
     help="Write bad rows to this CSV file and go on without them.",
+)
+
+
+def _trackable(context: click.Context, parameter: click.Parameter, uri: str | None) -> str | None:
+    if uri is not None:
+        from tinyfin.tracking import require_tracking
+
+        require_tracking()
+    return uri
+
+
+track_option = click.option(
+    "--track",
+    "track_uri",
+    metavar="URI",
+    callback=_trackable,
+    help="Also put the run on a tracking server of MLflow, such as sqlite:///runs.db.",
 )
 
 

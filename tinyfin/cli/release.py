@@ -118,6 +118,7 @@ def command(
     from tinyfin.cli.monitor import moment
     from tinyfin.pack.signing import load_key
     from tinyfin.pack.trust import trusted_keys
+    from tinyfin.release.page import refusal_text
     from tinyfin.release.workflow import FOLDER, Options, release
     from tinyfin.targets import catalogue
     from tinyfin.training.run_folder import open_run
@@ -158,8 +159,7 @@ def command(
     emit(found.as_json(), as_json, _text(found, place))
     if found.state == "refused":
         # the result is out already: an error object on stdout would follow it
-        broken = ", ".join(one.rule for one in found.objections if not one.allowed)
-        note(f"error: {folder.path}: not released: {broken}; see {place / 'release.html'}")
+        note(f"error: {refusal_text(found, folder.path, place)}")
         raise SystemExit(MismatchError.exit_code)
 
 

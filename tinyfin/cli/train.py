@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import DataFile, claim, emit, json_option, note, skip_bad_rows_option
+from tinyfin.cli.output import (
+    DataFile,
+    claim,
+    emit,
+    json_option,
+    note,
+    skip_bad_rows_option,
+    track_option,
+)
 from tinyfin.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -118,6 +126,7 @@ def decision_lines(decision: DecisionFacts) -> list[str]:
 )
 @click.option("--trials", type=click.IntRange(1, 1000), help="Replaces [search] trials.")
 @skip_bad_rows_option
+@track_option
 @boards_option
 @json_option
 def command(
@@ -130,6 +139,7 @@ def command(
     searching: bool,
     trials: int | None,
     skip_bad_rows: str | None,
+    track_uri: str | None,
     as_json: bool,
 ) -> None:
     """Train a model on transactions (CSV, Parquet or Arrow), split by time.
@@ -198,6 +208,11 @@ def command(
             ]
         ),
     )
+
+    if track_uri is not None:
+        from tinyfin.tracking import log_run
+
+        log_run(track_uri, run, "search" if searching else "train", note)
 
 
 def _default_name(config_path: str | None, data: str) -> str:

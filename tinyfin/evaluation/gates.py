@@ -13,7 +13,7 @@ A gate file is TOML; under ``[gate]`` each key is a path into ``evaluation.json`
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ from tinyfin.results.facts import ResultFile
 __all__ = [
     "Gate",
     "check",
+    "failed_text",
+    "found_text",
     "load_gate",
     "look_up",
     "require_fed",
@@ -147,6 +149,20 @@ def check(facts: Mapping[str, object], gate: Gate) -> list[GateRow]:
         )
         rows.append(GateRow(name=key, wanted=wanted, found=number, ok=ok))
     return rows
+
+
+def failed_text(
+    path: object, gate: Sequence[GateRow], page: object, figure: Callable[[float | None], str]
+) -> str:
+    """What to say of a gate in the file ``path`` that fails; empty when it holds. ``figure``: how
+    figures are written."""
+    failed = [f"{r.name} is {figure(r.found)}, wanted {r.wanted}" for r in gate if not r.ok]
+    return f"{path}: the gate failed: {'; '.join(failed)}; see {page}" if failed else ""
+
+
+def found_text(value: float | None) -> str:
+    """A figure of an evaluation."""
+    return "no figure of this evaluation" if value is None else f"{value:.4f}"
 
 
 def look_up(facts: object, path: Sequence[str]) -> object:

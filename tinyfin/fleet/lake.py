@@ -25,7 +25,17 @@ from tinyfin.fleet.secrets import LakeKey, ReportKeys, letters, make_lake_key
 from tinyfin.fleet.tables import SCHEMAS, day_of, merged
 from tinyfin.output_claims import claimed
 
-__all__ = ["BUCKETS", "Lake", "Manifest", "Part", "Place", "Settings", "date_of", "day_number"]
+__all__ = [
+    "BUCKETS",
+    "Lake",
+    "Manifest",
+    "Part",
+    "Place",
+    "Settings",
+    "date_of",
+    "day_number",
+    "newest_day",
+]
 
 BUCKETS = 16
 EPOCH = dt.date(2000, 1, 1)
@@ -278,6 +288,14 @@ class Lake:
         from pyarrow.parquet import encryption
 
         return encryption.create_decryption_properties(self.key.encryption)
+
+
+def newest_day(lake: Lake) -> int:
+    """The newest day, counted from 2000-01-01, of which there are reports. Raises InputError."""
+    days = [Place.of(name) for name in lake.manifest().parts]
+    if not (found := [place.day for place in days if place.table == "report"]):
+        raise InputError(f"{lake.path}: has no report yet; see `tinyfin fleet ingest`")
+    return max(found)
 
 
 _DIGITS = str.maketrans("abcdefghijklmnop", "0123456789abcdef")

@@ -71,12 +71,13 @@ SCHEMAS = {
             pa.field("known_hour", _U32, False),
             pa.field("fraud", pa.bool_(), False),
             ("card", _TEXT),
+            ("alerted", pa.bool_()),
         ]
     ),
 }
 _ORDER = {
     REPORT: (["terminal", "boot"], ["number", "digest"]),
-    LABEL: (["terminal", "transaction", "known_hour", "fraud"], ["hour", "card"]),
+    LABEL: (["terminal", "transaction", "known_hour", "fraud"], ["hour", "card", "alerted"]),
 }
 """By table: the key, and what decides between rows of one key: the greatest counts."""
 

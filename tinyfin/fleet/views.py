@@ -90,7 +90,8 @@ VIEWS = {
     "label_now": """
         SELECT terminal, transaction, card, DATE '2000-01-01' + CAST(hour // 24 AS INTEGER) AS day,
             arg_max(fraud, 2 * known_hour::BIGINT + fraud::INTEGER) AS fraud,
-            max(known_hour) AS known_hour, min(known_hour) - min(hour) AS delay_h
+            max(known_hour) AS known_hour, min(known_hour) - min(hour) AS delay_h,
+            bool_or(alerted) AS alerted
         FROM label GROUP BY terminal, transaction, card, day""",
     "notice_day": """
         WITH labelled AS (
@@ -111,8 +112,11 @@ VIEWS = {
 
 
 @contextlib.contextmanager
-def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect(lake: Lake, until_day: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory with the tables and views of the lake, while nobody changes it.
+
+    until_day: the last day, counted from 2000-01-01, whose reports there are, and on which a label
+    may have become known; all of them if None.
 
     Raises ToolError without DuckDB, InputError when something changes the lake for a minute, or its
     files cannot be read.
@@ -125,7 +129,7 @@ def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
             config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
         )
         try:
-            _attach(lake, base)
+            _attach(lake, base, until_day)
             yield base
         except duckdb.Error as error:
             raise InputError(
@@ -135,16 +139,19 @@ def connect(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
             base.close()
 
 
-def _attach(lake: Lake, base: duckdb.DuckDBPyConnection) -> None:
+def _attach(lake: Lake, base: duckdb.DuckDBPyConnection, until_day: int | None) -> None:
+    until_h = 1 << 40 if until_day is None else 24 * (until_day + 1)
     manifest = lake.manifest().parts
     for name, schema in SCHEMAS.items():
         parts = [part for key, part in manifest.items() if key.startswith(f"{name}/")]
         if parts and not lake.settings.encrypted:
             paths = [str(lake.path / part.file) for part in parts]
-            base.read_parquet(paths).create_view(name)
+            found = base.read_parquet(paths)
         else:  # DuckDB 2.0 reads no lists from encrypted files
             tables = [schema.empty_table(), *map(lake.read, parts)]
-            base.register(name, pa.concat_tables(tables))
+            found = base.from_arrow(pa.concat_tables(tables))
+        hour = "known_hour" if name == LABEL else "hour"
+        found.filter(f"{hour} < {until_h}").create_view(name)
     bins = [
         (pack, position, histogram.name, bin)
         for pack, facts in known_packs(lake).items()

@@ -169,6 +169,13 @@ class Decision:
             verify = np.asarray(score_q32, np.int64) >= self.verify_q32
         return advice(action, verify)
 
+    @property
+    def alert_q32(self) -> int | None:
+        """From where a verdict by score is not ACCEPT; None: nowhere."""
+        off = (self.never_online, self.never_decline)
+        both = (self.go_online_q32, self.decline_q32)
+        return next((at for at, never in zip(both, off, strict=True) if not never), None)
+
     def control(self, ids: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Which events are control events."""
         return np.asarray(mix(ids) >> np.uint64(48) < self.control_share_q16)

@@ -34,6 +34,7 @@ def drift_section(
     most_bytes: int = LARGE_BYTES,
     score_bins: int = 16,
     feature_bins: int = 8,
+    score_edges: Sequence[int] = (),
     importance: Sequence[float] | None = None,
     window: int = 500,
 ) -> DriftSection:
@@ -41,7 +42,8 @@ def drift_section(
 
     features: int16[n, features]; scores: ``score_q32``, uint32[n]; terminal: int[n]; t_s: int[n],
     the order of a terminal's events. A terminal's monitor takes ``most_bytes`` at most: the
-    score's bins, then features, the most important first, for which there is space. importance:
+    score's bins, then features, the most important first, for which there is space. score_edges: of
+    ``score_q32``, that the score's bins have in any case. importance:
     float[features]; if None, the mutual information of feature and score by bins, in bits. A
     feature that has one value alone is left out. Where values repeat there are fewer bins.
 
@@ -54,7 +56,9 @@ def drift_section(
         raise InputError("drift: no events; give the events of a period")
     order = np.lexsort((t_s, terminal))
     features, scores, terminal = features[order], scores[order], terminal[order]
-    edges = quantile_edges(scores, min(score_bins, MAX_BINS))
+    wanted = {int(edge) for edge in score_edges if scores.min() < edge}
+    free = min(score_bins, MAX_BINS) - len(wanted)
+    edges = tuple(sorted(wanted.union(quantile_edges(scores, free))))
     space = most_bytes - MONITOR_HEAD - 2 * (len(edges) + 1)
     if not edges or space < 0:
         raise InputError(

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from tinyfin.errors import InputError
 from tinyfin.pack.drift import MONITOR_HEAD, DriftSection
 
-__all__ = ["MonitorCounts", "read_monitor", "split_counts", "window"]
+__all__ = ["LOST", "MonitorCounts", "read_monitor", "split_counts", "window"]
 
 _HEAD = struct.Struct("<IHHII8s")
 _BODY = struct.Struct("<IIiHBB")
 _MAGIC, _VERSION = 0x4E4D4654, 1
-_LOST = 0.1
+LOST = 0.1
+"""Share of the counts that a restart may lose; with more missing the monitor began anew."""
 
 Counts = NDArray[np.int64]
 
@@ -81,7 +82,7 @@ def window(before: MonitorCounts | None, now: MonitorCounts) -> tuple[Counts, ..
     pairs = zip([h >> halved for h in before.histograms], now.histograms, strict=False)
     differences = [b - a for a, b in pairs]
     missing = -int(np.minimum(differences[0], 0).sum()) if differences else 0
-    if now.boot != before.boot and missing > _LOST * before.events / 2**halved:
+    if now.boot != before.boot and missing > LOST * before.events / 2**halved:
         return now.histograms
     if now.boot == before.boot and now.events < before.events:
         return now.histograms

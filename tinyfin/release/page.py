@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tinyfin.pages import charts
 from tinyfin.pages.blocks import Block, count, figure, fixed, number, percent, spread, table, text
 from tinyfin.pages.markdown import as_markdown, readable
@@ -11,7 +13,7 @@ from tinyfin.release.bounds import WANTED
 from tinyfin.results.comparison import Pair
 from tinyfin.results.release import ProbationFacts, Release, TrialBounds
 
-__all__ = ["duration", "markdown", "promise_text", "render", "verdict_lines"]
+__all__ = ["duration", "markdown", "promise_text", "refusal_text", "render", "verdict_lines"]
 
 _NAMES = {
     "average_precision": "average precision",
@@ -66,6 +68,12 @@ def verdict_lines(found: Release) -> list[str]:
         f"{one.rule}{', allowed' if one.allowed else ''}: {one.text}." for one in found.objections
     ]
     return lines or ["It breaks no rule."]
+
+
+def refusal_text(found: Release, run: Path, place: Path) -> str:
+    """What to say of a candidate that is refused, whose page is in ``place``."""
+    broken = ", ".join(one.rule for one in found.objections if not one.allowed)
+    return f"{run}: not released: {broken}; see {place / 'release.html'}"
 
 
 def promise_text(found: ProbationFacts) -> str:

@@ -22,6 +22,7 @@ from tinyfin.evaluation.compare import changes_of
 from tinyfin.monitoring.labels import LabelledRows
 from tinyfin.monitoring.workflow import calibration_rows
 from tinyfin.pack.container import Pack, with_sections
+from tinyfin.pack.drift import DriftSection, Histogram
 from tinyfin.pack.drift_making import drift_section
 from tinyfin.pack.layouts import remove_layouts, write_layouts
 from tinyfin.pack.levels import levels_section
@@ -64,6 +65,8 @@ class Options:
     allow: Collection[Rule] = ()
     as_of_s: int | None = None
     security_counter: int | None = None
+    request: str | None = None
+    """That the candidate answers, for its lineage: ``NUMBER:HASH`` of an event of a registry."""
 
 
 def release(
@@ -149,6 +152,10 @@ def release(
     line = {**own.lineage, **({"allowed": allowed} if allowed else {})}
     if old is not None:
         line["parent"] = old.pack_id.hex()
+    if options.request is not None:
+        line["request"] = options.request
+    if "DRFT" in sections:
+        line["score_bins"] = score_bins(DriftSection.decode(sections["DRFT"]).score, rows)
     counter = options.security_counter
     if counter is None:
         counter = max(own.security_counter, 0 if old is None else old.security_counter)
@@ -324,7 +331,11 @@ def _monitor_sections(pack: Pack, rows: Rows, options: Options, note: Note) -> d
             # healthy and settled: a burst of fraud, or features that are still filling, is drift
             steady = (rows.label != 1) & ~rows.cold
             made = drift_section(
-                rows.features[steady], rows.own[steady], rows.terminal[steady], rows.t_s[steady]
+                rows.features[steady],
+                rows.own[steady],
+                rows.terminal[steady],
+                rows.t_s[steady],
+                score_edges=[x for x in [pack.decision.alert_q32] if x is not None],
             )
             found["DRFT"] = made.encode()
             if options.levels:
@@ -332,6 +343,17 @@ def _monitor_sections(pack: Pack, rows: Rows, options: Options, note: Note) -> d
         except InputError as error:
             note(f"{error}: the pack goes without what that would have made")
     return found
+
+
+def score_bins(histogram: Histogram, rows: Rows) -> dict[str, list[int]]:
+    """How many of the rows lie in each bin of the score, and their mean ``score_q32``: what a fleet
+    expects of a count (:mod:`tinyfin.fleet.estimates`)."""
+    score = rows.own[~rows.cold]
+    bins = np.searchsorted(np.asarray(histogram.edges, np.int64), score.astype(np.int64), "right")
+    counts = np.bincount(bins, minlength=histogram.bins)
+    sums = np.bincount(bins, score.astype(np.float64), histogram.bins)
+    means = np.round(sums / np.maximum(counts, 1)).astype(np.int64)
+    return {"rows": counts.tolist(), "mean_q32": means.tolist()}
 
 
 def _pack_facts(pack: Pack) -> PackFacts:

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin fleet drift``, ``requests`` and ``answer``: does the pack still fit?"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tinyfin.cli.fleet_carriers import FILE, lake_argument
+from tinyfin.cli.output import aligned, claim, emit, json_option
+from tinyfin.cli.registry import registry_option, signer_option, why_option
+from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.fleet.lake import Lake
+    from tinyfin.pack.container import Pack
+
+__all__ = ["answer", "drift", "requests"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _looking(function: F) -> F:
+    """Arguments and options of what looks at a lake on a day."""
+    for option in (
+        json_option,
+        public_key_option,
+        click.option(
+            "--as-of",
+            type=click.DateTime(["%Y-%m-%d"]),
+            help="By what was known at the end of this day; of the newest report if not given.",
+        ),
+        click.option(
+            "--inventory",
+            type=FILE,
+            help="CSV: terminal, its id, and further columns, whose values make strata.",
+        ),
+        click.option(
+            "--pack",
+            "pack_path",
+            type=click.Path(path_type=Path, exists=True),
+            required=True,
+            help="The run folder or .tfpack that terminals run.",
+        ),
+        lake_argument,
+    ):
+        function = option(function)
+    return function
+
+
+def _opened(
+    lake: Path,
+    pack: Path,
+    inventory: Path | None,
+    as_of: dt.datetime | None,
+    keys: tuple[Path, ...],
+) -> tuple[Lake, Pack, int, dict[str, str] | None]:
+    from tinyfin.fleet.lake import Lake, day_number, newest_day
+    from tinyfin.fleet.monitors import read_strata
+    from tinyfin.pack.trust import require_trusted, trusted_keys
+    from tinyfin.targets.flash import run_pack
+
+    opened, file = Lake(lake), run_pack(pack)
+    found = require_trusted(file.read_bytes(), trusted_keys(pack, keys), file)
+    day = newest_day(opened) if as_of is None else day_number(as_of.date())
+    return opened, found, day, None if inventory is None else read_strata(opened, inventory)
+
+
+@click.command("drift")
+@_looking
+@click.option(
+    "--page", "page_path", type=click.Path(path_type=Path, dir_okay=False), help="Also as HTML."
+)
+def drift(
+    lake: Path,
+    pack_path: Path,
+    inventory: Path | None,
+    as_of: dt.datetime | None,
+    public_keys: tuple[Path, ...],
+    page_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Whether what terminals of LAKE count under a pack has drifted, and what precision it lets
+    expect.
+
+    Each terminal against its own past, and strata of terminals together against theirs.
+    """
+    from tinyfin import files
+    from tinyfin.fleet.drift import drift_of
+    from tinyfin.fleet.drift_page import precision_rows, render
+
+    claim(page_path)
+    opened, pack, day, strata = _opened(lake, pack_path, inventory, as_of, public_keys)
+    found = drift_of(opened, pack, day, strata)
+    if page_path is not None:
+        files.write(page_path, render(found))
+    rows = [("stratum", "histogram", "terminals", "index", "p", "")]
+    for one in found.strata:
+        index, p = ("-" if x is None else f"{x:.3g}" for x in (one.stability_index, one.p_value))
+        state = "drifted" if one.drifted else ""
+        rows.append((one.of, one.histogram, str(one.terminals), index, p, state))
+    said = [
+        f"{found.as_of}: {found.drifted} of {found.compared} terminals differ from their past; at "
+        f"most {found.expected_by_chance:.1f} by chance (p {found.chance:.2g})",
+        *(f"{name}: {between}; {promise}" for name, between, promise in precision_rows(found)),
+        *aligned(rows),
+    ]
+    emit(found.as_dict(), as_json, "\n".join(said))
+
+
+@click.command("requests")
+@_looking
+@click.option(
+    "--review-by", type=click.DateTime(["%Y-%m-%d"]), help="When the pack is to be reviewed."
+)
+@registry_option
+@click.option("--key", "key_path", type=FILE, help="Record new requests, signed by this key.")
+def requests(
+    lake: Path,
+    pack_path: Path,
+    inventory: Path | None,
+    as_of: dt.datetime | None,
+    public_keys: tuple[Path, ...],
+    review_by: dt.datetime | None,
+    folder: Path,
+    key_path: Path | None,
+    as_json: bool,
+) -> None:
+    """Why the pack of LAKE should be trained again, and the requests in the registry.
+
+    With --key each cause becomes a signed request: one open request of a cause, and the next one
+    14 days after it was answered. The same day again makes nothing new.
+    """
+    from tinyfin.fleet.requests import judged, record, requests_of
+    from tinyfin.pack.signing import load_key
+    from tinyfin.registry.registry import Registry
+
+    opened, pack, day, strata = _opened(lake, pack_path, inventory, as_of, public_keys)
+    found = judged(opened, pack, day, strata, None if review_by is None else review_by.date())
+    registry = Registry(folder)
+    if key_path is not None:
+        record(registry, pack, found.causes, day, load_key(key_path, "person"))
+    listed = requests_of(registry) if key_path is not None or folder.exists() else []
+    rows = [("request", "day", "pack", "cause", "why", "control events", "answer")]
+    for one in listed:
+        asked, said = one.event.detail, None if one.answer is None else one.answer.detail
+        subject = "" if one.event.subject is None else one.event.subject.pack[:8]
+        answered = "open" if said is None else said["pack"] or said["why"]
+        kept = "yes" if asked["control"] else "none: data shows only what the pack let through"
+        words = (asked["day"], subject, asked["cause"], asked["why"], kept, answered)
+        rows.append((str(one.event.number), *words))
+    lines = [f"{cause}: {why}" for cause, why in found.causes.items()] or ["no cause"]
+    lines += [f"waiting: {found.waiting}"] if found.waiting else []
+    facts = {
+        "causes": dict(found.causes),
+        "waiting": found.waiting,
+        "requests": [
+            {
+                "request": one.name,
+                **one.event.detail,
+                "answer": None if one.answer is None else one.answer.detail,
+            }
+            for one in listed
+        ],
+    }
+    emit(facts, as_json, "\n".join([*lines, *(aligned(rows) if listed else ())]))
+
+
+@click.command("answer")
+@click.argument("request", type=click.IntRange(1))
+@why_option
+@registry_option
+@signer_option
+@json_option
+def answer(request: int, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Close REQUEST, a number of `tinyfin fleet requests`, without a candidate."""
+    from tinyfin.fleet.lake import day_number
+    from tinyfin.fleet.requests import answer
+    from tinyfin.pack.signing import load_key
+    from tinyfin.registry.registry import Registry
+
+    today = day_number(dt.datetime.now(dt.UTC).date())
+    event = answer(Registry(folder), request, today, load_key(key_path, "person"), why=why)
+    said = f"request {request}: {why}\nhead {event.number}:{event.digest}"
+    emit(event.model_dump(), as_json, said)
