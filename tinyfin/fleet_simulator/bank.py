@@ -40,12 +40,14 @@ from tinyfin.fleet_simulator.packs import (
 from tinyfin.fleet_simulator.probations import Probations, Town, probations
 from tinyfin.output_claims import claimed
 from tinyfin.pack.container import Pack
-from tinyfin.pack.drift_making import quantile_edges
+from tinyfin.pack.drift import Histogram
+from tinyfin.pack.drift_making import drift_section
 from tinyfin.pack.probation import Probation
 from tinyfin.release.paired import bins_of
 from tinyfin.release.probation import LEAST_SEEN, Asked, probation_of
 from tinyfin.release.scored import Rows
 from tinyfin.release.workflow import MARGIN
+from tinyfin.rollout.gates import Promise
 from tinyfin.simulator.world import DAY
 from tinyfin.training.metrics import average_precision
 from tinyfin.twin import Twin
@@ -103,18 +105,6 @@ class Plan:
             )
 
 
-class Promised(Facts):
-    """What the release of a pack promised of it: the bounds of its last look as shares of the
-    events, and its alerts for one of the parent."""
-
-    far_share: float
-    differ_share: float
-    psi: float
-    alerts_ratio: float
-    scores_comparable: bool
-    """Whether the bins of parent and pack are equal shares of the release's scores."""
-
-
 class BankPack(Facts):
     """A pack of a bank."""
 
@@ -123,7 +113,7 @@ class BankPack(Facts):
     recipe: str
     average_precision: float
     """On the terminals of the release, whose labels are known."""
-    promise: Promised | None = None
+    promise: Promise | None = None
     """None: the parent."""
 
 
@@ -236,7 +226,7 @@ def build(path: Path, plan: Plan) -> Bank:
         packs += [stand_in.model_copy(update={"name": name}) for name in (*SCORES, *FAULTY)]
         towns = _towns(plan, parent.pack, 0, plan.terminals, plan.warm_days + plan.days)
         parts = [
-            dict(_town_days(town, number, parent, release.edges, candidates))
+            dict(_town_days(town, number, parent, release.score.edges, candidates))
             for number, town in enumerate(towns)
         ]
         events = np.concatenate([part[_TERMINALS]["events"] for part in parts])
@@ -270,7 +260,7 @@ class _Candidate:
     """Raw scores of the release."""
     told_apart: bool
     """Whether its shadow tells it from a broken one: the release's rule ``too-different``."""
-    promise: Promised
+    promise: Promise
 
     def days(self, town: Town, raw: npt.NDArray[np.integer], parent: Scorer) -> PackDays:
         """At a town's terminals, with these raw scores."""
@@ -303,8 +293,19 @@ class _Release:
             for name in ("t_s", "label", "features", "parent")
         )
         self._saturated = np.concatenate([town.saturated for town in towns])
-        self.edges = quantile_edges(self._old[self._label != 1], BINS)
-        """Of the parent's score."""
+        self.score = self._histogram(parent, self._old)
+        """The parent's, of DRFT."""
+
+    def _histogram(self, scorer: Scorer, score: npt.NDArray[np.uint32]) -> Histogram:
+        steady = self._label != 1
+        alert = scorer.pack.decision.alert_q32 if scorer.pack.decision else None
+        return drift_section(
+            self._features[steady, :0],
+            score[steady],
+            self._terminal[steady],
+            self._t_s[steady],
+            score_edges=[] if alert is None else [alert],
+        ).score
 
     def facts(self, name: str, kind: str, recipe: Recipe, scorer: Scorer) -> BankPack:
         raw = scorer.raw(scorer.inputs(self._features))
@@ -334,17 +335,20 @@ class _Release:
             self._parent.pack.model_id, True, self._plan.looks, self._plan.trial_events, True, True
         )
         bounds, found = probation_of(rows, asked)
-        edges = quantile_edges(score[self._label != 1], BINS)
+        score_bins = self._histogram(scorer, score)
         told_apart = all(one.share[-1] >= LEAST_SEEN for one in found.sees[:3])
         last = bounds.looks[-1]
         ratio = (rows.own_advice > 0).sum() / max(1, (rows.parent_advice > 0).sum())
-        promise = Promised(
+        same = len(score_bins.edges) == len(self.score.edges)
+        promise = Promise(
             far_share=last.far / last.events,
             differ_share=last.differ / last.events,
             psi=last.psi_q10 / 1024,
-            alerts_ratio=ratio,
-            scores_comparable=len(edges) == len(self.edges) == BINS - 1,
+            alerts_ratio=float(ratio),
+            scores_comparable=same
+            and bool(np.abs(score_bins.shares - self.score.shares).max() <= 0.01),
         )
+        edges = score_bins.edges
         return _Candidate(scorer, bounds, edges, raw, told_apart, promise)
 
 

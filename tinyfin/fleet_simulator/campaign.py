@@ -13,7 +13,6 @@ from tinyfin.fleet_simulator.bank import Bank
 from tinyfin.fleet_simulator.fleet import DAY_H, Conditions, Fleet
 from tinyfin.progress import stage
 from tinyfin.rollout.controller import Rollout, State, Tick
-from tinyfin.rollout.gates import Promise
 from tinyfin.rollout.members import NEVER, Stage
 from tinyfin.rollout.membership import digests
 from tinyfin.rollout.policy import Policy
@@ -86,11 +85,10 @@ def simulate(
     Raises InputError for a pack that the bank does not have."""
     pack = bank.facts.pack(name)
     fleet = Fleet(bank, name, terminals, seed, conditions or Conditions())
-    promise = Promise() if pack.promise is None else Promise(**pack.promise.model_dump())
     ids = (number.to_bytes(8, "big") for number in range(terminals))
     campaign = f"{name} {seed}".encode()
     rollout = Rollout(
-        policy or Policy(), campaign, digests(campaign, ids), fleet.strata, promise=promise
+        policy or Policy(), campaign, digests(campaign, ids), fleet.strata, promise=pack.promise
     )
     rollout.approve()
     rows: list[Row] = []
