@@ -57,17 +57,19 @@ FAULTY: Final = ("slow", "crashing", "silent", "turns-bad")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a pack is trained; weeks are those of the training town, from the first on."""
+    """How a pack is trained: on rows from the first of these weeks on, until before the second."""
 
-    weeks: tuple[int, int] = (0, 12)
+    weeks: tuple[float, float] = (0, 12)
     seed: int = 1
     family: str = "mlp"
+    first_day: date = FIRST_DAY
+    """From which weeks count."""
 
     @property
     def name(self) -> str:
         """Of the run."""
         first, last = self.weeks
-        return f"{self.family} seed {self.seed} weeks {first + 1} to {last}"
+        return f"{self.family} seed {self.seed} weeks {first + 1:g} to {last:g}"
 
 
 def recipes(good: int, family: str, weeks: int) -> list[Recipe]:
@@ -86,7 +88,7 @@ def recipes(good: int, family: str, weeks: int) -> list[Recipe]:
 
 def configuration(recipe: Recipe) -> str:
     """tinyfin.toml of a recipe."""
-    since, until = (FIRST_DAY + timedelta(weeks=week) for week in recipe.weeks)
+    since, until = (recipe.first_day + timedelta(weeks=week) for week in recipe.weeks)
     model = MLP if recipe.family == "mlp" else ""
     return _CONFIG.format(family=recipe.family, model=model, since=since, until=until)
 
