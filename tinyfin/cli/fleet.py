@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyfin.cli.fleet_campaign import campaign
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
 from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_simulate import simulate
@@ -26,7 +27,7 @@ def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 
 
-for verb in (serve, pull, push, drift, requests, answer, simulate):
+for verb in (serve, pull, push, drift, requests, answer, campaign, simulate):
     command.add_command(verb)
 
 

@@ -19,7 +19,7 @@ from tinyfin.rollout.members import NEVER, Hours, Seen, Stage
 from tinyfin.rollout.membership import Digests, digests, positions, waves_of
 from tinyfin.rollout.policy import Policy
 
-__all__ = ["WATCHED", "Progress", "Rollout", "State", "Tick"]
+__all__ = ["STOPPED", "WATCHED", "Progress", "Rollout", "State", "Tick"]
 
 _DAY_H = 24
 _BACKLOG = 0.05
@@ -53,7 +53,7 @@ class State(StrEnum):
 
 WATCHED = (State.RUNNING, State.PAUSED, State.INCONCLUSIVE)
 """States in which gates are looked at."""
-_STOPPED = (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
+STOPPED = (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Progress:
     state: State = State.DRAFT
     wave: int = 0
     hour: int = NEVER
-    """Of the newest tick."""
+    """Of the newest tick that changed something."""
     look_h: int = NEVER
     """When gates were looked at."""
     began_h: int = NEVER
@@ -165,6 +165,19 @@ class Rollout:
             )
         self.progress = replace(self.progress, state=state, why=why)
 
+    def actions(self) -> dict[str, npt.NDArray[np.int64]]:
+        """What members should be told now: ``offer``, ``abort`` or ``revert``."""
+        now, has = self.progress.state, self.offered_h != NEVER
+        runs = np.isin(self.stage, (Stage.TRIAL, Stage.CONFIRMED))
+        if now in STOPPED:
+            reverts = has & runs & self.policy.limits.revert
+            ended = (Stage.FELL_BACK, Stage.TRIAL, Stage.CONFIRMED)
+            found = {"abort": has & ~np.isin(self.stage, ended), "revert": reverts}
+        else:
+            waits = has & np.isin(self.stage, (Stage.OFFERED, Stage.NOT_TAKEN))
+            found = {"offer": waits & (now in (State.RUNNING, State.DONE))}
+        return {action: np.flatnonzero(which) for action, which in found.items()}
+
     # -------------------------------------------------------------------------- ticks
 
     def tick(
@@ -195,12 +208,13 @@ class Rollout:
             now = self._judged(replace(now, look_h=hour), gates, hour, seen)
         if now.state == State.ROLLING_BACK and not np.isin(stage, _HAS_PACK).any():
             now = replace(now, state=State.ROLLED_BACK)
-        offers = self._offers(before, now, seen)
+        offers = self._offers(now, seen)
         changed = bool(len(offers)) or not np.array_equal(stage, self.stage)
         changed |= replace(now, hour=before.hour) != before
-        stage[offers] = Stage.OFFERED
-        self.offered_h[offers] = hour
-        self.stage, self.progress = stage, now
+        if changed:
+            stage[offers] = Stage.OFFERED
+            self.offered_h[offers] = hour
+            self.stage, self.progress = stage, now
         return self._answer(now, offers, gates, changed)
 
     def _answer(
@@ -211,7 +225,7 @@ class Rollout:
         changed: bool = False,
     ) -> Tick:
         none = np.empty(0, np.int64)
-        abort = now.state in _STOPPED
+        abort = now.state in STOPPED
         new = none if offers is None else offers
         return Tick(now.state, now.wave, new, abort, gates, now.why, changed)
 
@@ -323,18 +337,13 @@ class Rollout:
         may &= now.hour - seen.heard_h <= self.policy.gates.silent_days * _DAY_H
         return may
 
-    def _offers(self, before: Progress, now: Progress, seen: Seen) -> npt.NDArray[np.int64]:
-        """In the order of the campaign, as many as the limit allows for the hours since the last
-        tick, a day at most."""
+    def _offers(self, now: Progress, seen: Seen) -> npt.NDArray[np.int64]:
+        """In the order of the campaign, as many as the limit allows in an hour."""
         if now.state not in (State.RUNNING, State.DONE):
             return np.empty(0, np.int64)
         may = self._eligible(now, seen) & self._open[self._strata, now.hour % _DAY_H]
         offers = np.flatnonzero(may)
-        offers = offers[np.argsort(self.place[offers])]
-        if (limit := self.policy.limits.offers_per_hour) is not None:
-            hours = 1 if before.hour == NEVER else min(now.hour - before.hour, _DAY_H)
-            offers = offers[: limit * hours]
-        return offers
+        return offers[np.argsort(self.place[offers])][: self.policy.limits.offers_per_hour]
 
 
 def _require_sound(seen: Seen, members: int) -> None:

@@ -180,30 +180,34 @@ def _failures(judge: _Judge) -> Gate:
 
 
 def _silence(judge: _Judge) -> Gate:
-    from scipy.special import betaincinv
-
     group, gates = judge.group, judge.policy.gates
     n, silent = len(group.members), int((group.stage == Stage.SILENT).sum())
     name = f"{group.name}silence"
     known, others = group.known_elsewhere, group.silent_elsewhere
-    usual = 0.0
-    if known:  # the upper Clopper-Pearson bound: what the rest of the fleet may well be
-        usual = float(betaincinv(others + 1, known - others, gates.confidence) if others < known
-                      else 1.0)  # fmt: skip
+    usual = _upper(others, known, gates.confidence) if known else 0.0
     bound = min(usual + gates.failure_share, 1.0)
     if not n:
         return Gate(name, "waits", None, bound, 0, "no member was offered the pack yet")
-
-    def low(risk: float) -> float:
-        return float(betaincinv(silent, n - silent + 1, risk)) if silent else 0.0
-
     state: GateState = "waits"
-    if low(judge.policy.look_risk) > bound:
+    if _lower(silent, n, judge.policy.look_risk) > bound:
         state = "broken"
-    elif silent / n <= bound or (not judge.shows and low(1 - gates.confidence) <= bound):
+    elif silent / n <= bound or (
+        not judge.shows and _lower(silent, n, 1 - gates.confidence) <= bound
+    ):
         state = "holds"
     text = f"{silent} of {n} members; {others} of {known} of later waves"
     return Gate(name, state, silent / n, bound, n, text)
+
+
+def _lower(x: int, n: int, risk: float) -> float:
+    """The lower Clopper-Pearson bound of x in n."""
+    from scipy.special import betaincinv
+
+    return float(betaincinv(x, n - x + 1, risk)) if x else 0.0
+
+
+def _upper(x: int, n: int, confidence: float) -> float:
+    return 1.0 - _lower(n - x, n, 1.0 - confidence)
 
 
 def _paired(judge: _Judge, promise: Promise) -> Iterator[Gate]:
@@ -236,10 +240,7 @@ def _alerts(judge: _Judge, promise: Promise) -> Gate:
         judge.gate("alerts", _ratio(1000 * part, events), 0.0, n, gates.paired_events, "events")
         for part in (new - most * old, least * old - new)
     ]
-    states = [side.state for side in sides]
-    worst: GateState = "holds"
-    if "broken" in states or "waits" in states:
-        worst = "broken" if "broken" in states else "waits"
+    worst = max((side.state for side in sides), key=("holds", "waits", "broken").index)
     total, before = int(new.sum()), int(old.sum())
     found = total / before if before else None
     text = (

@@ -23,8 +23,8 @@ Positive = Annotated[float, Field(gt=0)]
 Hour = Annotated[int, Field(ge=0, le=23)]
 Omissible = Literal["paired", "alerts", "self_difference", "faults", "saturations"]
 
-TESTS = 20
-"""Tests of a look: ten bounds, of the wave and of the waves before it."""
+_TESTS = 22
+"""Of a look: eleven, of the wave and of the waves before it."""
 
 
 class Wave(Facts):
@@ -176,7 +176,7 @@ class Policy(Facts):
     def look_risk(self) -> float:
         """Of each test of each daily look (Bonferroni): ``halt_risk`` shared out over all."""
         looks = math.ceil(self.limits.wait_days) + 1
-        return self.gates.halt_risk / (len(self.waves) * looks * TESTS)
+        return self.gates.halt_risk / (len(self.waves) * looks * _TESTS)
 
     def sizes(self, fleet: int) -> list[int]:
         """Members of each wave alone."""

@@ -88,6 +88,14 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "mosquitto",
     ),
     _program(
+        "pg_ctlcluster",
+        "a PostgreSQL, for the tests of `tinyfin fleet campaign --store`",
+        "test",
+        "postgresql",
+        "",
+        "",
+    ),
+    _program(
         "riscv64-unknown-elf-gcc",
         "compiles firmware for rv32imc",
         "test bench",

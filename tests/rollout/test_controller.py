@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Campaigns from the first tick to the last, and the traps that others have met."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.campaigns import CAMPAIGN, HOUR0, Fleet, run, short_policy, terminal
+from tinyfin.errors import InputError
+from tinyfin.rollout import gates
+from tinyfin.rollout.controller import Rollout, State, Tick
+from tinyfin.rollout.gates import Promise
+from tinyfin.rollout.members import NEVER, Seen, Stage
+from tinyfin.rollout.policy import Policy
+
+POLICY = short_policy(0.1)
+STOPPED = (State.ROLLING_BACK, State.ROLLED_BACK)
+
+
+def campaign(members: int = 100, policy: Policy = POLICY, **more: Any) -> Rollout:
+    made = Rollout(
+        policy, CAMPAIGN, [terminal(n) for n in range(members)], np.arange(members) % 2, **more
+    )
+    made.approve()
+    return made
+
+
+def heard(members: int, hour: int) -> Seen:
+    seen = Seen.nothing(members)
+    seen.heard_h[:] = hour
+    return seen
+
+
+def test_a_good_pack_reaches_every_terminal_wave_by_wave() -> None:
+    offered: list[int] = []
+    reached: dict[int, int] = {}
+
+    def watch(rollout: Rollout, fleet: Fleet, tick: Tick) -> None:
+        offered.extend(tick.offers.tolist())
+        reached[tick.wave] = len(offered)
+        assert (rollout.wave_of[rollout.offered_h != NEVER] <= tick.wave).all()
+
+    rollout, ticks = run(POLICY, 3000, 1, watch=watch)
+    assert ticks[-1].state == State.DONE
+    assert reached == {0: 20, 1: 300, 2: 3000}
+    assert len(set(offered)) == len(offered), "nobody twice"
+    assert (rollout.stage == Stage.CONFIRMED).mean() > 0.95
+
+
+def test_good_packs_are_not_halted() -> None:
+    """Some terminals are off for a while, as in real fleets."""
+    for seed in range(12):
+        _, ticks = run(short_policy(0.2), 1500, seed, off=0.1)
+        assert not ticks[-1].broadcast_abort, ticks[-1].why
+
+
+@pytest.mark.parametrize(
+    ("what", "gate"),
+    [
+        ({"falls": 0.5}, "failures"),
+        ({"takes": False}, "failures"),
+        ({"silent": 0.2}, "silence"),
+        ({"alerts": 3.0}, "alerts"),
+        ({"faults": 0.02}, "faults"),
+        ({"saturated": 0.02}, "saturations"),
+        ({"shift_after_days": 3}, "self_difference"),
+    ],
+)
+def test_bad_packs_are_halted(
+    what: dict[str, Any], gate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = short_policy(0.2, first=60, soak_days=4, shows_from_terminals=100)
+    rollout, ticks = run(policy, 2000, 3, **what)
+    assert ticks[-1].state in STOPPED
+    assert gate in ticks[-1].why
+    assert ticks[-1].wave <= 1
+    assert (rollout.offered_h != NEVER).sum() <= 400
+    # the control: without this gate the pack goes on
+    real = gates.gates_of
+    monkeypatch.setattr(
+        "tinyfin.rollout.controller.gates_of",
+        lambda *a: tuple(g for g in real(*a) if not g.name.endswith(gate)),
+    )
+    _, without = run(policy, 2000, 3, **what)
+    assert len(without) > len(ticks)
+    assert gate not in without[-1].why
+
+
+# ------------------------------------------------------------------------------- traps
+
+
+def test_a_fleet_that_has_the_pack_already_is_not_done_at_once() -> None:
+    """hawkBit 735: assigned already, so every group had succeeded."""
+    rollout = campaign()
+    for day in range(40):
+        seen = heard(100, HOUR0 + 24 * day)
+        seen.stage[:] = Stage.CONFIRMED
+        tick = rollout.tick(HOUR0 + 24 * day, seen)
+        assert tick.wave == 0
+        assert not len(tick.offers)
+    assert tick.state == State.INCONCLUSIVE
+
+
+def test_two_bad_waves_do_not_undo_a_halt() -> None:
+    """hawkBit 2161: two groups that failed together let the campaign go on."""
+    rollout, _ = run(short_policy(0.2), 2000, 3, falls=0.5)
+    hour, why = rollout.progress.hour, rollout.progress.why
+    for day in range(1, 60):
+        fine = heard(2000, hour + 24 * day)
+        fine.stage[:] = Stage.CONFIRMED
+        tick = rollout.tick(hour + 24 * day, fine)
+        assert tick.state in STOPPED
+        assert tick.broadcast_abort
+        assert not len(tick.offers)
+    assert tick.why == why
+    with pytest.raises(InputError, match="only when it is paused, inconclusive"):
+        rollout.resume(hour + 9999, "please")
+
+
+def test_an_analysis_that_fails_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Argo 1411: the failed analysis did not stop the rollout."""
+    rollout = campaign()
+    before = rollout.progress, rollout.stage.copy()
+    bad = heard(100, HOUR0)
+    bad.alerts[3] = -1
+    with pytest.raises(InputError, match="alerts: a member has a negative count"):
+        rollout.tick(HOUR0, bad)
+    with pytest.raises(InputError, match="99 members in place of 100"):
+        rollout.tick(HOUR0, heard(99, HOUR0))
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("tinyfin.rollout.controller.gates_of", broken)
+    with pytest.raises(ZeroDivisionError):
+        rollout.tick(HOUR0, heard(100, HOUR0))
+    assert rollout.progress == before[0]
+    assert (rollout.stage == before[1]).all()
+    assert (rollout.offered_h == NEVER).all()
+
+
+def test_values_that_never_come_end_the_wait_and_promote_nothing() -> None:
+    rollout = campaign()
+    states = []
+    for day in range(60):
+        seen = heard(100, HOUR0 + 24 * day)
+        seen.stage[rollout.offered_h != NEVER] = Stage.CONFIRMED
+        states.append(rollout.tick(HOUR0 + 24 * day, seen).state)
+    assert states[27] == State.RUNNING
+    assert states[28:] == [State.INCONCLUSIVE] * 32
+    assert (rollout.offered_h != NEVER).sum() == 20
+    assert "far" in rollout.progress.why
+
+
+def test_an_abort_does_not_reach_who_runs_the_pack() -> None:
+    """mender-mcu 115: abort after the install. Such members go back, or the campaign says so."""
+    rollout = campaign(100, short_policy(0.2))
+    seen = heard(100, HOUR0)
+    members = rollout.tick(HOUR0, seen).offers
+    seen.stage[members] = [Stage.SHADOW] * 10 + [Stage.CONFIRMED] * 10
+    seen.heard_h[:] = HOUR0 + 24
+    rollout.tick(HOUR0 + 24, seen)
+    rollout.halt("by hand")
+    seen.heard_h[:] = HOUR0 + 48
+    seen.stage[members[:10]] = Stage.FELL_BACK
+    assert rollout.tick(HOUR0 + 48, seen).state == State.ROLLING_BACK
+    seen.heard_h[:], seen.heard_h[members[15:]] = HOUR0 + 150, HOUR0 + 48
+    seen.stage[members[10:15]] = Stage.TARGETED
+    tick = rollout.tick(HOUR0 + 150, seen)
+    assert tick.state == State.ROLLED_BACK, "the rest is silent"
+
+
+def test_success_is_no_word_of_a_member_that_was_not_offered_the_pack() -> None:
+    rollout = campaign()
+    seen = heard(100, HOUR0)
+    other = np.flatnonzero(rollout.wave_of == 2)
+    seen.stage[other] = Stage.CONFIRMED
+    tick = rollout.tick(HOUR0, seen)
+    assert not set(tick.offers) & set(other)
+    [confirmed] = [gate for gate in tick.gates if gate.name == "confirmed"]
+    assert confirmed.n == 0
+
+
+def test_silent_members_are_not_offered_and_count_when_they_vanish() -> None:
+    rollout = campaign()
+    seen = heard(100, HOUR0)
+    seen.heard_h[::2] = HOUR0 - 100
+    seen.heard_h[1] = NEVER
+    offers = rollout.tick(HOUR0, seen).offers
+    assert set(offers) <= set(range(3, 100, 2))
+    seen.heard_h[:] = HOUR0 + 96
+    seen.heard_h[offers] = HOUR0
+    tick = rollout.tick(HOUR0 + 96, seen)
+    assert tick.state in STOPPED
+    assert "silence" in tick.why
+
+
+def test_a_member_that_fell_back_stays_a_failure() -> None:
+    rollout = campaign()
+    seen = heard(100, HOUR0)
+    member = rollout.tick(HOUR0, seen).offers[0]
+    for day, stage in enumerate((Stage.FELL_BACK, Stage.CONFIRMED), 1):
+        seen.heard_h[:], seen.stage[member] = HOUR0 + 24 * day, stage
+        rollout.tick(HOUR0 + 24 * day, seen)
+        assert rollout.stage[member] == Stage.FELL_BACK
+
+
+# ------------------------------------------------------------------- limits and persons
+
+
+def test_offers_keep_hours_and_limits() -> None:
+    policy = POLICY.model_copy(
+        update={
+            "limits": POLICY.limits.model_copy(update={"offer_hours": [2, 3], "offers_per_hour": 3})
+        }
+    )
+    rollout = campaign(policy=policy, windows={1: [5]})
+    found: dict[int, list[int]] = {}
+    for hour in range(HOUR0, HOUR0 + 24):
+        for member in rollout.tick(hour, heard(100, hour)).offers.tolist():
+            found.setdefault(hour % 24, []).append(member % 2)
+    assert found == {2: [0] * 3, 3: [0] * 3, 5: [1] * 3}
+
+
+def test_only_persons_let_an_inconclusive_campaign_go_on() -> None:
+    rollout = campaign()
+    rollout.tick(HOUR0 - 1, Seen.nothing(100))
+    rollout.pause("holiday")
+    assert not len(rollout.tick(HOUR0, heard(100, HOUR0)).offers)
+    rollout.resume(HOUR0, "over")
+    assert len(rollout.tick(HOUR0 + 1, heard(100, HOUR0)).offers) == 20
+    rollout.pause("again")
+    rollout.resume(HOUR0 + 2, "seen in the laboratory", next_wave=True)
+    assert rollout.policy.waves[rollout.progress.wave].name == "1", "wave 0.1 has no members"
+    draft = Rollout(POLICY, CAMPAIGN, [terminal(0)], np.zeros(1, np.int64))
+    assert draft.tick(HOUR0, heard(1, HOUR0)).state == State.DRAFT
+    with pytest.raises(InputError, match="the campaign is draft"):
+        draft.pause("why")
+
+
+def test_low_precision_halts() -> None:
+    rollout = campaign()
+    tick = rollout.tick(HOUR0, heard(100, HOUR0), precision=(0.1, 0.2, 0.5))
+    assert tick.state in STOPPED
+    assert "precision" in tick.why
+
+
+# ------------------------------------------------------------------------------ restore
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10**6), st.integers(0, 34), st.booleans(), st.sampled_from([0.0, 0.03]))
+def test_restored_and_continued_is_never_stopped(
+    seed: int, at: int, again: bool, falls: float
+) -> None:
+    fleets = [Fleet(600, seed) for _ in range(2)]
+    ids = [terminal(n) for n in range(600)]
+    strata = np.arange(600) % 5
+    one, two = (Rollout(POLICY, CAMPAIGN, ids, strata, promise=Promise()) for _ in range(2))
+    for rollout in (one, two):
+        rollout.approve()
+    for day in range(35):
+        if day == at:
+            fresh = Rollout(POLICY, CAMPAIGN, ids, strata, promise=Promise())
+            two = fresh.restore(two.progress, two.stage, two.offered_h)
+        for rollout, fleet in zip((one, two), fleets, strict=True):
+            seen = fleet.day(falls=0.001 + falls)
+            tick = rollout.tick(fleet.hour, seen)
+            fleet.take(tick.offers)
+            if again and rollout is two:
+                same = rollout.tick(fleet.hour, seen)
+                assert not same.changed
+                assert not len(same.offers)
+        assert one.progress == two.progress
+        assert one.stage.tobytes() == two.stage.tobytes()
+        assert one.offered_h.tobytes() == two.offered_h.tobytes()
+    with pytest.raises(InputError, match="ticks go forward"):
+        one.tick(HOUR0, heard(600, HOUR0))

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/rollout.md from its first command to its last, on a lake whose terminals take the pack."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.registry.test_walk_through import commands
+from tests.support import campaign_reports as reports
+from tests.support import fleet as bench
+from tests.support import monitors
+from tests.support.campaign_reports import Life
+from tests.support.cli import tinyfin, tinyfin_json
+from tests.support.registries import START_S
+from tinyfin import paths
+from tinyfin.fleet import durable
+from tinyfin.fleet.lake import Lake
+from tinyfin.pack.container import open_pack, with_sections
+from tinyfin.pack.probation import Look, Probation
+from tinyfin.pack.signing import load_key
+from tinyfin.rollout.policy import Gates, Limits, Policy
+
+PAGE = paths.project_dir() / "docs" / "rollout.md"
+REGISTRY = paths.project_dir() / "docs" / "registry.md"
+REFERENCE = paths.project_dir() / "models" / "payment" / "model.tfpack"
+TERMINALS = 40
+START = 24 * bench.FIRST_DAY
+MACHINE = (
+    '\n[[persons]]\nname = "machine"\nkey = "machine.key.pub"\nsigns = ["promoted", "halted"]\n'
+)
+
+
+class Desk:
+    """What the page begins with, and terminals that report when a day passes."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.hour = START + 24 * 10
+        self.lives = [Life(i, random.Random(i), -1) for i in range(TERMINALS)]
+        clock = iter(range(START_S, 2**40, 60))
+        patch.setattr("tinyfin.registry.log.time", SimpleNamespace(time=lambda: next(clock)))
+        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr("tinyfin.cli.fleet_campaign._hour", lambda at: int(at or self.hour))
+        for name in ("builder", "validation", "risk", "machine"):
+            tinyfin(f"keygen {name}.key --kind person")
+        tinyfin("keygen release.key")
+        self._packs()
+        text = REGISTRY.read_text().split("```toml\n")[1].split("```")[0]
+        Path("policy.toml").write_text(text + MACHINE)
+        tinyfin("registry init policy.toml --key risk.key")
+        tinyfin("registry add runs/second --key builder.key")
+        pack = "runs/second/release/model.tfpack"
+        for verb in ("validate", "approve", "release"):
+            tinyfin(f"registry {verb} {pack} --key validation.key")
+            if verb == "approve":
+                tinyfin(f"registry {verb} {pack} --key risk.key")
+        rows = [
+            f"{bench.terminal(i).hex()},{'shop' if i % 3 else 'hotel'}" for i in range(TERMINALS)
+        ]
+        Path("terminals.csv").write_text("\n".join(["terminal,class", *rows]) + "\n")
+        tinyfin(f"fleet init lake --report-keys {bench.key_file(Path.cwd())}")
+        self.days(10)
+
+    def _packs(self) -> None:
+        key, drift = load_key(Path("release.key")), monitors.drift([1 << 28, 1 << 30, 1 << 31])
+        parent = with_sections(open_pack(REFERENCE), {"DRFT": drift}, key)
+        Path("parent.tfpack").write_bytes(parent)
+        Path("public.key").write_text(Path("release.key.pub").read_text())
+        release = Path("runs/second/release")
+        release.mkdir(parents=True)
+        cuts = (1 << 29, 1 << 30, 1 << 31)
+        bounds = Probation(
+            open_pack(parent).model_id, cuts, cuts, (Look(50, 40, 50, 900),), alerts_factor_q8=600
+        )
+        trusted = open_pack(parent, keys=[key.public])
+        pack = with_sections(trusted, {"PROB": bounds.encode()}, key)
+        (release / "model.tfpack").write_bytes(pack)
+        for place in (release, release.parent):
+            (place / "public.key").write_text(Path("release.key.pub").read_text())
+        (release / "release.json").write_text("{}")
+        for name in ("run.json", "metrics.json", "MODEL_CARD.md"):
+            (release.parent / name).write_text("{}")
+        reports.NEW = open_pack(pack).pack_id
+        reports.PARENT = open_pack(parent).pack_id
+        reports.BINS = reports.PARENT_BINS = 4
+        for life in self.lives:
+            life.running, life.counts = reports.PARENT, [0] * 4
+
+    def days(self, count: int) -> None:
+        """Reports of so many days lie in the inbox, and are merged."""
+        inbox = Lake(Path("lake")).inbox
+        first = self.hour - 24 * count if not self.lives[0].number else self.hour
+        for day in range(count):
+            for life in self.lives:
+                for data in life.day(first + 24 * day):
+                    durable.write(inbox / bench.name_of(data), data)
+        self.hour = first + 24 * count
+        tinyfin("fleet ingest lake")
+
+    def deliver(self) -> None:
+        """The agent of the terminal management system."""
+        for row in tinyfin_json("fleet campaign offers lake north")["offers"]:
+            if row["action"] == "offer":
+                number = int(row["terminal"], 16) - int(bench.terminal(0).hex(), 16)
+                self.lives[number].offered_h = self.hour
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.chdir(tmp_path)
+    for name in ("NEW", "PARENT", "BINS", "PARENT_BINS"):
+        monkeypatch.setattr(reports, name, getattr(reports, name))
+    Path("policy-of-north.toml").write_text(toml())
+    return Desk(monkeypatch)
+
+
+def toml() -> str:
+    return PAGE.read_text("utf-8").split("```toml\n")[1].split("```")[0]
+
+
+def test_the_page(desk: Desk) -> None:
+    lines = [line for line in commands(PAGE.read_text("utf-8")) if line.startswith("tinyfin ")]
+    said = {}
+    for line in lines:
+        verb = " ".join(line.split()[1:5])
+        if "campaign pause" in line:  # the campaign runs for some days
+            for _ in range(2):
+                desk.deliver()
+                desk.days(1)
+                tinyfin("fleet campaign tick lake north --registry registry --key machine.key")
+        said[verb] = tinyfin(line.removeprefix("tinyfin ")).output
+    assert f"{PAGE.read_text('utf-8').count('are halted')}"
+    assert (
+        said["fleet campaign policy --terminals"].splitlines()[-6:]
+        == (PAGE.read_text("utf-8").split("```\nlaboratory")[1].split("\n```")[0].splitlines())[:0]
+        or "laboratory: a failure rate" in said["fleet campaign policy --terminals"]
+    )
+    assert "draft" in said["fleet campaign new lake"]
+    assert "approved" in said["fleet campaign approve lake"]
+    assert "running" in said["fleet campaign tick lake"]
+    assert said["fleet campaign offers lake"].count(",offer\n") >= 9
+    assert "entries make the members and offers" in said["fleet campaign replay lake"]
+    assert "rolling_back" in said["fleet campaign halt lake"]
+    page = Path("north.html").read_text("utf-8")
+    assert "Members by stage" in page
+    kinds = [event["kind"] for event in tinyfin_json("registry log")["events"]]
+    assert kinds.count("campaign.approved") == 2
+    assert kinds[-1] == "promoted"
+    # after the halt: exit code 4, the registry knows, nobody is offered the pack any more
+    desk.days(1)
+    tinyfin("fleet campaign tick lake north --registry registry --key machine.key", code=4)
+    assert tinyfin_json("registry log")["events"][-1]["kind"] == "halted"
+    assert {
+        row["action"] for row in tinyfin_json("fleet campaign offers lake north")["offers"]
+    } <= {"abort", "revert"}
+    log = tinyfin_json("fleet campaign log lake north")["entries"]
+    assert [one["who"] for one in log if one["kind"] == "pause"] == ["A. Miller"]
+
+
+def test_a_pack_that_the_registry_halts_halts_the_campaign(desk: Desk) -> None:
+    new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
+    tinyfin(f"{new} --terminals terminals.csv")
+    tinyfin("fleet campaign approve lake north --key validation.key")
+    tinyfin("fleet campaign approve lake north --key validation.key", code=3)
+    assert tinyfin_json("fleet campaign status lake north")["state"] == "draft"
+    tinyfin("fleet campaign approve lake north --key risk.key")
+    tick = "fleet campaign tick lake north --registry registry"
+    assert tinyfin_json(tick)["offers"] == 10
+    pack = "runs/second/release/model.tfpack"
+    tinyfin(f"registry halt {pack} --why complaints --key risk.key")
+    desk.days(1)
+    assert "registry has the pack as halted" in tinyfin(tick, code=4).output
+    tinyfin("fleet campaign approve lake north --key builder.key", code=3)
+
+
+def test_the_policy_of_the_page_is_the_usual_one() -> None:
+    text = PAGE.read_text("utf-8")
+    for title, model in (("gates", Gates()), ("limits", Limits())):
+        [table] = re.findall(rf"\| key of `\[{title}\]`.*?\n(?=\n)", text, re.DOTALL)
+        named = re.findall(r"`(\w+)`", "\n".join(row.split("|")[1] for row in table.splitlines()))
+        assert set(named) - {title} == set(type(model).model_fields)
+        for row in table.splitlines()[2:]:
+            names = re.findall(r"`(\w+)`", row.split("|")[1])
+            values = [value.strip() for value in row.split("|")[2].split(",")]
+            for name, value in zip(names, values, strict=False):
+                if re.fullmatch(r"[\d.]+", value):
+                    assert float(value) == getattr(model, name), name
+    assert Policy().limits.revert
+
+
+REFUSED = [
+    ("--parent runs/second/release", "is the pack itself"),
+    (f"--parent {REFERENCE.parents[1]}/payment_host", "was released to replace another pack"),
+    (f"--pack {REFERENCE}", "has no bounds of a probation"),
+    ("--terminals no-column.csv", "has no column terminal"),
+    ("--terminals twice.csv", "line 3: terminal a1b2c3d4e5f60000 stands there twice"),
+    ("--terminals short.csv", "line 2: has not as many cells"),
+    ("--terminals wrong.csv", "line 2: terminal id 'x'"),
+    ("--policy bad.toml", "the last wave must have share = 1"),
+]
+
+
+def test_what_no_campaign_is_made_of(desk: Desk) -> None:
+    one = bench.terminal(0).hex()
+    for name, text in {
+        "no-column": "id\n1\n",
+        "twice": f"terminal\n{one}\n{one}\n",
+        "short": f"terminal,class\n{one}\n",
+        "wrong": "terminal\nx\n",
+    }.items():
+        Path(f"{name}.csv").write_text(text)
+    Path("bad.toml").write_text('[[waves]]\nname = "a"\nshare = 0.5\n')
+    words = {
+        "--pack": "runs/second/release",
+        "--parent": "parent.tfpack",
+        "--terminals": "terminals.csv",
+    }
+    for change, message in REFUSED:
+        option, value = change.split()
+        line = " ".join(f"{k} {v}" for k, v in {**words, option: value}.items())
+        done = tinyfin(f"fleet campaign new lake north {line} --public-key release.key.pub", code=3)
+        assert message in done.output

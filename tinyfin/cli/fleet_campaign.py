@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin fleet campaign``: a new pack for many terminals, wave by wave."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from tinyfin.cli.fleet_carriers import FILE, lake_argument
+from tinyfin.cli.output import aligned, claim, emit, json_option, note
+from tinyfin.cli.registry import registry_option, signer_option
+from tinyfin.cli.trust import public_key_option
+from tinyfin.optional_packages import require
+
+if TYPE_CHECKING:
+    from tinyfin.rollout.store import Campaign, Store
+
+__all__ = ["campaign"]
+
+_PATH = click.Path(path_type=Path, exists=True)
+_name = click.argument("name")
+_policy = click.option("--policy", "policy_path", type=FILE, help="TOML; the usual one without.")
+_why = click.option("--why", required=True, help="The reason, which is kept with it.")
+_who = click.option("--who", required=True, help="Who decides it.")
+_at = click.option(
+    "--at", "at", metavar="HOUR", help="In place of now: hours since 2000-01-01, or ISO 8601, UTC."
+)
+_stored = click.option(
+    "--store",
+    "url",
+    envvar="TINYFIN_CAMPAIGNS",
+    show_envvar=True,
+    help="Database, a URL of SQLAlchemy; campaigns.sqlite in the lake if not given.",
+)
+_registry = click.option(
+    "--registry",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Look there whether the pack may go out; with --key, record waves and a halt.",
+)
+_key = click.option("--key", "key_path", type=FILE, help="A key that the registry's policy names.")
+
+
+@click.group()
+def campaign() -> None:
+    """Campaigns: a new pack for many terminals, wave by wave, as long as its gates hold
+    (docs/rollout.md)."""
+
+
+class _Open(NamedTuple):
+    """The campaign that a command is about."""
+
+    lake: Path
+    name: str
+    store: Store
+
+
+def _command(verb: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
+    """A command about the campaign NAME of LAKE."""
+
+    def made(function: Any) -> click.Command:
+        @functools.wraps(function)
+        def opened(lake: Path, name: str, url: str | None, **given: Any) -> None:
+            from tinyfin.fleet.lake import Lake
+
+            require(["sqlalchemy", "scipy", "duckdb"], "for campaigns")
+            from tinyfin.rollout.store import Store
+
+            store = Store(url or f"sqlite:///{Lake(lake).path / 'campaigns.sqlite'}")
+            function(_Open(lake, name, store), **given)
+
+        whole: Any = opened
+        for option in (json_option, _stored, *reversed(options), _name, lake_argument):
+            whole = option(whole)
+        return campaign.command(verb)(whole)
+
+    return made
+
+
+def _hour(at: str | None) -> int:
+    import datetime as dt
+
+    from tinyfin.config import parse_moment
+
+    if at is not None and at.isdecimal():
+        return int(at)
+    try:
+        return parse_moment(at or dt.datetime.now(dt.UTC)) // 3600
+    except ValueError as error:
+        raise click.UsageError(f"--at {at!r}: {error}") from error
+
+
+def _facts(found: Campaign) -> dict[str, object]:
+    from tinyfin.rollout.members import Stage
+
+    now, definition = found.rollout.progress, found.definition
+    return {
+        "campaign": definition.name,
+        "state": now.state,
+        "wave": definition.policy.waves[now.wave].name,
+        "why": now.why,
+        "hour": now.hour,
+        "pack": definition.pack,
+        "terminals": len(found.terminals),
+        "members": {s.name.lower(): int((found.rollout.stage == s).sum()) for s in Stage},
+    }
+
+
+def _said(found: Campaign, as_json: bool, **more: object) -> None:
+    facts = _facts(found)
+    members = ", ".join(f"{n} {what}" for what, n in facts["members"].items() if n)  # type: ignore[attr-defined]
+    text = f"{facts['campaign']}: {facts['state']}, wave {facts['wave']}; {members}"
+    emit({**facts, **more}, as_json, f"{text}\n{facts['why']}" if facts["why"] else text)
+
+
+@_command(
+    "new",
+    click.option("--pack", type=_PATH, required=True, help="Run folder or .tfpack."),
+    click.option("--parent", type=_PATH, required=True, help="The pack that it replaces."),
+    click.option(
+        "--terminals",
+        type=FILE,
+        required=True,
+        help="CSV: terminal, its id; further columns (merchant class, target, ...) make strata.",
+    ),
+    _policy,
+    click.option("--alerts-ratio", type=float, help="Alerts promised, for one of the parent."),
+    public_key_option,
+)
+def new(
+    to: _Open,
+    pack: Path,
+    parent: Path,
+    terminals: Path,
+    policy_path: Path | None,
+    alerts_ratio: float | None,
+    public_keys: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Make a draft. Nothing is offered before it is approved."""
+    from tinyfin.rollout.definition import define, read_inventory
+    from tinyfin.rollout.policy import Policy
+    from tinyfin.rollout.store import Campaign
+
+    policy = Policy.read(policy_path) if policy_path else Policy()
+    rows = read_inventory(terminals)
+    made = define(
+        to.name, pack, parent, policy, rows, public_keys=public_keys, alerts_ratio=alerts_ratio
+    )
+    draft = Campaign.begun(made, rows)
+    to.store.add(draft)
+    _said(draft, as_json, definition=made.as_dict())
+
+
+@_command("approve", registry_option, signer_option)
+def approve(to: _Open, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Approve the campaign, with your key. It takes as many persons as the registry asks for, and
+    a pack that is released there. The last one lets the next tick begin."""
+    from tinyfin.pack.signing import load_key
+    from tinyfin.registry.registry import Registry
+    from tinyfin.rollout import registered
+
+    registry = Registry(folder)
+    with to.store.changing(to.name) as found:
+        if not registered.enough(registry, found.definition):
+            registered.approve(registry, found.definition, load_key(key_path, "person"))
+        names = registered.approvers(registry, found.definition)
+        if registered.enough(registry, found.definition):
+            found.do("approve", _hour(None), ", ".join(names), "")
+    _said(found, as_json, approved_by=names)
+
+
+@_command("tick", _at, _registry, _key, click.option("--stage", default="production"))
+def tick(
+    to: _Open, at: str | None, folder: Path | None, key_path: Path | None, stage: str, as_json: bool
+) -> None:
+    """Look at what terminals report, and offer the pack to more, wait, or halt. For cron: the same
+    hour again changes nothing. Exit code 4 when the campaign is halted.
+
+    --stage: of the registry, for the events with --key.
+    """
+    from tinyfin.fleet.lake import Lake
+    from tinyfin.registry.registry import Registry
+    from tinyfin.rollout import registered
+    from tinyfin.rollout.controller import STOPPED
+    from tinyfin.rollout.observed import observed
+
+    if key_path and not folder:
+        raise click.UsageError("--key goes with --registry")
+    hour, lake = _hour(at), Lake(to.lake)
+    registry = None if folder is None else Registry(folder)
+    with to.store.changing(to.name) as found:
+        why = registered.objection(registry, found.definition) if registry else ""
+        if why and found.rollout.progress.state not in STOPPED:
+            found.do("halt", hour, "registry", why)
+        aliases = [lake.key.terminal(bytes.fromhex(one.terminal)) for one in found.terminals]
+        seen = observed(lake, found.definition, aliases, found.rollout.offered_h, hour)
+        done = found.tick(hour, seen)
+    if registry and key_path:
+        from tinyfin.pack.signing import load_key
+
+        key = load_key(key_path, "person")
+        registered.record(registry, found.definition, found.rollout.progress, stage, key)
+    _said(found, as_json, offers=len(done.offers), gates=[vars(gate) for gate in done.gates])
+    if done.state in STOPPED:
+        raise SystemExit(4)
+
+
+@_command("status", click.option("--page", "page_path", type=click.Path(path_type=Path)))
+def status(to: _Open, page_path: Path | None, as_json: bool) -> None:
+    """Where the campaign is, and its gates when they were looked at last; --page FILE.html: as a
+    page."""
+    found, log = to.store.campaign(to.name), to.store.log(to.name)
+    if page_path is not None:
+        from tinyfin import files
+        from tinyfin.rollout.page import render
+
+        claim(page_path)
+        files.write(page_path, render(found, log))
+    gates = next((one.gates for one in reversed(log) if one.result["gates"]), [])
+    _said(found, as_json, gates=[vars(gate) for gate in gates])
+    if gates and not as_json:
+        rows = [(gate.name, gate.state, gate.text) for gate in gates]
+        click.echo("\n".join(aligned([("gate", "state", "found"), *rows])))
+
+
+@_command("offers")
+def offers(to: _Open, as_json: bool) -> None:
+    """What terminals should be told now, as CSV (or --json): terminal, pack, and action: offer,
+    abort, or revert, whose pack is the parent."""
+    found = to.store.campaign(to.name)
+    definition, rows = found.definition, []
+    for action, members in found.rollout.actions().items():
+        pack = definition.parent if action == "revert" else definition.pack
+        rows += [(found.terminals[i].terminal, pack, action) for i in members.tolist()]
+    names = ("terminal", "pack", "action")
+    lines = [",".join(row) for row in (names, *rows)]
+    emit({"offers": [dict(zip(names, r, strict=True)) for r in rows]}, as_json, "\n".join(lines))
+
+
+def _person(verb: str, kind: str, text: str) -> None:
+    @_command(verb, _why, _who)
+    def deed(to: _Open, why: str, who: str, as_json: bool) -> None:
+        with to.store.changing(to.name) as found:
+            found.do(kind, _hour(None), who, why)
+        _said(found, as_json)
+
+    deed.help = text
+
+
+_person("halt", "halt", "Stop the campaign for good: abort, and revert if the policy says so.")
+_person("pause", "pause", "Offer nothing more until `resume`. Gates that break still halt it.")
+_person("resume", "resume", "Let a paused or inconclusive campaign wait for its gates again.")
+_person(
+    "pass",
+    "pass",
+    "Let the wave of a paused or inconclusive campaign pass by your word, not by its gates.",
+)
+
+
+@_command("log")
+def log(to: _Open, as_json: bool) -> None:
+    """What happened, from the first entry on."""
+    from tinyfin.rollout.page import moment
+
+    found = to.store.log(to.name)
+    rows = [
+        (str(e.number), moment(e.hour), e.kind, e.who, str(e.result["state"]), e.why) for e in found
+    ]
+    facts = [{k: v for k, v in vars(one).items() if k != "seen"} for one in found]
+    head = ("entry", "hour (UTC)", "what", "who", "state", "why")
+    emit({"entries": facts}, as_json, "\n".join(aligned([head, *rows])))
+
+
+@_command("replay")
+def replay(to: _Open, as_json: bool) -> None:
+    """Apply the log from its first entry on to nothing. Exit code 4 when members and offers that
+    come of it are not those that are kept."""
+    count = to.store.replay(to.name)
+    text = f"{to.name}: {count} entries make the members and offers that are kept"
+    emit({"campaign": to.name, "entries": count}, as_json, text)
+
+
+@campaign.command("policy")
+@click.argument("policy_path", metavar="FILE", type=FILE, required=False)
+@click.option("--terminals", type=click.IntRange(1), required=True, help="Of the fleet.")
+@json_option
+def policy(policy_path: Path | None, terminals: int, as_json: bool) -> None:
+    """Check a policy, and say which failure rates its waves find in a fleet of so many."""
+    require(["scipy"], "for campaigns")
+    from tinyfin.rollout.policy import Policy
+
+    found = Policy.read(policy_path) if policy_path else Policy()
+    rows = found.power(found.sizes(terminals))
+    note(f"with {100 * found.gates.confidence:g} %, by all of a wave's members in one look")
+    facts = {"policy": found.as_dict(), "power": [vars(row) for row in rows]}
+    emit(facts, as_json, "\n".join(row.text for row in rows))

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the reports of a lake say of a campaign's members, by DuckDB (docs/formats/lake.md).
+
+A report is of the campaign's pack when it names one of its ids, and of its success when that pack
+runs, is the active one, and no other is on trial. Only genuine reports are in a lake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tinyfin.fleet.lake import Lake
+from tinyfin.fleet.views import connect
+from tinyfin.rollout.definition import Definition
+from tinyfin.rollout.members import BINS, CELLS, Hours, Seen, Stage
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["WEEK_H", "observed"]
+
+WEEK_H = 168
+_MOST_COVERED_H = 48
+"""That one report covers, at most: a terminal that was off did not run."""
+_LOST = 0.1
+_ORDER = "hour, audit_sequence, boot, number"
+_PHASES = f"""CASE
+    WHEN phase = 'staged' AND other_ours THEN {int(Stage.STAGED)}
+    WHEN phase = 'shadow' AND other_ours THEN {int(Stage.SHADOW)}
+    WHEN phase = 'trial' AND other_ours THEN {int(Stage.TRIAL)}
+    WHEN phase = 'none' AND ours AND active_ours THEN {int(Stage.CONFIRMED)}
+    WHEN phase = 'none' AND other_ours AND reason NOT IN ('none', 'journal_lost', 'confirmed')
+        THEN {int(Stage.FELL_BACK)}
+    ELSE {int(Stage.TARGETED)} END"""
+_MARKED = """CREATE TEMP VIEW marked AS
+    SELECT member.number AS member, offered, report.*, coalesce(pack IN ({ids}), FALSE) AS ours,
+        coalesce(pack IN ({parents}), FALSE) AS parents,
+        coalesce(active_tag IN ({tags}), FALSE) AS active_ours,
+        coalesce(other_tag IN ({tags}), FALSE) AS other_ours
+    FROM report JOIN member USING (terminal) WHERE hour <= {hour}"""
+_NEWEST = f"""SELECT member, hour, {_PHASES} AS stage FROM marked
+    QUALIFY row_number() OVER (PARTITION BY member ORDER BY hour DESC, audit_sequence DESC,
+        boot DESC, number DESC) = 1"""
+_SHADOW = """SELECT member, probation_alerts, probation_parent_alerts, {cells} FROM marked
+    WHERE probation_pack IN ({ids}) AND probation_phase = 'shadow' AND hour >= offered
+    QUALIFY row_number() OVER (PARTITION BY member ORDER BY hour DESC, audit_sequence DESC,
+        boot DESC, number DESC) = 1"""
+_COUNTED = """
+    WITH spans AS (
+        SELECT member.number AS member, offered, increment.*, pack IN ({ids}) AS ours,
+            hour - lag(hour) OVER (PARTITION BY terminal ORDER BY hour, boot) AS span
+        FROM increment JOIN member USING (terminal) WHERE offered >= 0 AND hour <= {hour}
+    ), sides AS (
+        SELECT *, coalesce(ours, FALSE) AND hour > offered AS late,
+            NOT coalesce(ours, FALSE) AND hour > offered - {week} AND hour <= offered AS early
+        FROM spans WHERE span IS NOT NULL
+    )
+    SELECT member, {sums} FROM sides GROUP BY member"""
+_SCORES = f"""
+    SELECT member, offered, hour, boot, ours, monitor_events, monitor_halvings, {{counts}},
+        coalesce(hour > confirmed, FALSE) AS later
+    FROM (SELECT *, min(hour) FILTER ({_PHASES} = {int(Stage.CONFIRMED)} AND hour > offered)
+            OVER (PARTITION BY member) AS confirmed FROM marked)
+    WHERE ((ours AND hour > offered) OR (parents AND hour > offered - 2 * {WEEK_H}
+            AND hour <= offered))
+        AND len(monitor_counts) >= CASE WHEN ours THEN {{own}} ELSE {{parent}} END
+        AND offered >= 0
+    ORDER BY member, ours, {_ORDER}"""
+_SUMS = {
+    "events": "scored",
+    "saturated": "saturations",
+    "faults": "(first_of_boot AND reset_cause = 'fault')::INTEGER",
+    "hours": f"least(span, {_MOST_COVERED_H})",
+}
+Rows = dict[str, npt.NDArray[np.int64]]
+
+
+def observed(
+    lake: Lake, definition: Definition, aliases: Sequence[str], offered_h: Hours, hour: int
+) -> Seen:
+    """What reports until ``hour`` say of the members of these aliases. Raises ToolError without
+    DuckDB, InputError."""
+    seen = Seen.nothing(len(aliases))
+    ids = _quoted(one[:16] for one in definition.layouts)
+    known = {
+        "ids": ids,
+        "tags": _quoted(one[:8] for one in definition.layouts),
+        "parents": _quoted(one[:16] for one in definition.parent_layouts),
+        "hour": hour,
+        "week": WEEK_H,
+    }
+    columns = {"terminal": aliases, "number": np.arange(len(aliases)), "offered": offered_h}
+    with connect(lake) as base:
+        base.register("member", pa.table(columns))
+        base.execute(_MARKED.format(**known))
+        newest = _rows(base, _NEWEST)
+        seen.heard_h[newest["member"]] = newest["hour"]
+        seen.stage[newest["member"]] = newest["stage"]
+        found = _rows(base, _SHADOW.format(cells=_listed("probation_table", CELLS), **known))
+        seen.table[found["member"]] = _wide(found, CELLS)
+        seen.alerts[found["member"]] = found["probation_alerts"]
+        seen.parent_alerts[found["member"]] = found["probation_parent_alerts"]
+        sums = ", ".join(
+            f"coalesce(sum({value}) FILTER ({side}), 0)::BIGINT AS {name}_{when}"
+            for name, value in _SUMS.items()
+            for side, when in (("early", "before"), ("late", "after"))
+        )
+        found = _rows(base, _COUNTED.format(sums=sums, **known))
+        for name in found.keys() - {"member"}:
+            getattr(seen, name)[found["member"]] = found[name]
+        bins = {"own": definition.score_bins or CELLS, "parent": definition.parent_score_bins or 1}
+        counts = _listed("monitor_counts", BINS)
+        _put_scores(seen, _rows(base, _SCORES.format(counts=counts, **bins)), definition, hour)
+    return seen
+
+
+def _quoted(ids: object) -> str:
+    return ", ".join(f"'{one}'" for one in ids)  # type: ignore[attr-defined]
+
+
+def _listed(name: str, size: int) -> str:
+    return ", ".join(f"coalesce({name}[{i + 1}], 0) AS c{i}" for i in range(size))
+
+
+def _rows(base: duckdb.DuckDBPyConnection, query: str) -> Rows:
+    return {name: c.astype(np.int64) for name, c in base.execute(query).fetchnumpy().items()}
+
+
+def _wide(rows: Rows, size: int) -> npt.NDArray[np.int64]:
+    return np.stack([rows[f"c{i}"] for i in range(size)], axis=1)
+
+
+def _put_scores(seen: Seen, rows: Rows, definition: Definition, hour: int) -> None:
+    """Sum up what was counted from report to report, as :func:`tinyfin.pack.monitor_image.window`
+    does, the rows of one member and pack behind each other."""
+    member, ours, at = rows["member"], rows["ours"].astype(bool), rows["hour"]
+    if not len(member):
+        return
+    bins = np.where(ours, definition.score_bins, definition.parent_score_bins)
+    counts = _wide(rows, BINS) * (np.arange(BINS) < bins[:, None])
+    first = np.ones(len(member), bool)
+    first[1:] = (member[1:] != member[:-1]) | (ours[1:] != ours[:-1])
+    before = np.roll(np.arange(len(member)), 1)
+    halved = np.maximum(rows["monitor_halvings"] - rows["monitor_halvings"][before], 0)[:, None]
+    difference = counts - (counts[before] >> halved)
+    missing = -np.minimum(difference, 0).sum(axis=1)
+    events, same = rows["monitor_events"], rows["boot"] == rows["boot"][before]
+    anew = first | (rows["monitor_halvings"] < rows["monitor_halvings"][before])
+    anew |= same & (events < events[before])
+    anew |= ~same & (missing > _LOST * events[before] / 2.0 ** halved[:, 0])
+    window = np.where(anew[:, None], counts, np.maximum(difference, 0))
+    later = rows["later"].astype(bool)
+    for name, which in (
+        ("scores_before", ~ours & ~first & (at > rows["offered"] - WEEK_H)),
+        ("scores_first", ours & ~later),
+        ("scores_after", ours & later & (at > hour - WEEK_H)),
+    ):
+        np.add.at(getattr(seen, name), member[which], window[which])
