@@ -10,6 +10,8 @@ from typing import Any
 from tinyfin.documents import Document
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
+from tinyfin.fleet_simulator.bank import BankFacts
+from tinyfin.fleet_simulator.campaign import FleetSimulation
 from tinyfin.hil.reporting.report import ReplayReport
 from tinyfin.hil.runs.results import RigResult
 from tinyfin.registry.export import RegistryExport
@@ -42,6 +44,8 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Settings,
     Manifest,
     PackFacts,
+    BankFacts,
+    FleetSimulation,
 )
 
 
