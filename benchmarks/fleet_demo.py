@@ -19,10 +19,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +51,7 @@ from tinyfin.hil.replay.chunks import by_terminal
 from tinyfin.hil.replay.sender import Sender
 from tinyfin.oracle.probation import PASSED, Bounds, Counts
 from tinyfin.pack.calibration import Calibration
-from tinyfin.pack.container import Pack, sign_again
+from tinyfin.pack.container import sign_again
 from tinyfin.pack.signing import generate_key
 from tinyfin.pages.blocks import figure, table
 from tinyfin.pages.charts import folds
@@ -91,14 +90,9 @@ NEW_WORLD = (SHIFT, 15)
 """The same of its successor."""
 LOOKS, TRIAL_EVENTS = (100, 200), 50
 OFF_PER_DAY, OFF_DAYS = 0.003, 4.0
-_POLICY = Policy(
-    waves=[
-        Wave(name="laboratory", terminals=20),
-        Wave(name="300", terminals=300),
-        Wave(name="1,000", terminals=1000),
-        Wave(name="all", share=1),
-    ]
-)
+_SIZES = {"laboratory": 20, "300": 300, "1,000": 1000}
+_WAVES = [Wave(name=name, terminals=size) for name, size in _SIZES.items()]
+_POLICY = Policy(waves=[*_WAVES, Wave(name="all", share=1)])
 Ints = npt.NDArray[np.int64]
 
 
@@ -106,15 +100,9 @@ def world(seed: int, terminals: int, first: int, days: int) -> Simulate:
     """A town from day ``first`` on, counted from the fleet's first one. On day 30 everything begins
     to cost twice as much."""
     shift = (FIRST_DAY + timedelta(days=SHIFT)).isoformat()
-    return Simulate.model_validate(
-        {
-            "terminals": terminals,
-            "days": days,
-            "seed": seed,
-            "start": (FIRST_DAY + timedelta(days=first)).isoformat(),
-            "seasons": [{"start": shift, "amounts": 2.0}],
-        }
-    )
+    start = (FIRST_DAY + timedelta(days=first)).isoformat()
+    given = {"terminals": terminals, "days": days, "seed": seed, "start": start}
+    return Simulate.model_validate({**given, "seasons": [{"start": shift, "amounts": 2.0}]})
 
 
 def transactions(settings: Simulate) -> Transactions:
@@ -126,34 +114,14 @@ def transactions(settings: Simulate) -> Transactions:
 # ------------------------------------------------------------------------------------ packs
 
 
-@dataclass
-class Made:
+class Made(Scorer):
     """A pack of the demo."""
 
-    path: Path
-    pack: Pack
-    scorer: Scorer
-    bounds: Bounds | None
-
-    @classmethod
-    def of(cls, path: Path) -> Made:
-        scorer = Scorer(path)
-        found = scorer.pack.probation
-        bounds = None
-        if found is not None:
-            looks = tuple((one.events, one.far, one.differ, one.psi_q10) for one in found.looks)
-            bounds = Bounds(
-                found.parent, found.parent_cuts, found.own_cuts, looks,
-                alerts_more=found.alerts_more, trial_events=found.trial_events,
-                trial_alerts=found.trial_alerts, trial_saturated=found.trial_saturated,
-                alerts_factor_q8=found.alerts_factor_q8,
-            )  # fmt: skip
-        return cls(path, scorer.pack, scorer, bounds)
-
-    @property
-    def tag(self) -> bytes:
-        """How its id begins."""
-        return self.pack.pack_id[:4]
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.path, self.tag = path, self.pack.pack_id[:4]
+        bounds = self.pack.sections.get("PROB")
+        self.bounds = Bounds.of(bounds) if bounds else None
 
 
 def released(
@@ -175,11 +143,13 @@ def released(
     )
     pq.write_table(table.filter(is_early), early)
     pq.write_table(table.filter(pc.invert(is_early)), later)
-    options = Options(allow=("not-better", "not-calibrated", "over-budget", "too-different"))
-    if parent:
-        options = replace(
-            options, looks=LOOKS, trial_events=TRIAL_EVENTS, auto_trial=True, auto_confirm=True
-        )
+    options = Options(
+        looks=LOOKS if parent else (),
+        trial_events=TRIAL_EVENTS if parent else None,
+        auto_trial=parent is not None,
+        auto_confirm=parent is not None,
+        allow=("not-better", "not-calibrated", "over-budget", "too-different"),
+    )
     release(run, [later], warmup=[early], parent=parent, options=options)
     return run.path / "release" / "model.tfpack"
 
@@ -342,12 +312,12 @@ class Town:
         for other in {member.other for member in busy.values()} - {None}:
             assert other is not None
             of = np.isin(terminal, [n for n, m in busy.items() if m.other == other])
-            own, made = rows[of], packs[other].scorer
+            own, made = rows[of], packs[other]
             raw = made.raw(made.inputs(found.features[own]))
             score = made.scores(raw)
             actions = np.minimum(made.advice(score), 2)
             parent = found.score_q32[own]
-            alerts = packs[name].scorer.advice(parent) > 0
+            alerts = packs[name].advice(parent) > 0
             columns = (terminal[of], parent, alerts, raw, score, actions, found.action[own])
             for n, *shadow, action in zip(*(c.tolist() for c in columns), strict=True):
                 counts = busy[n].counts
@@ -360,22 +330,17 @@ class Town:
         """What has become known by the evening of a day and was not given before: every fraud, and
         one of fifty genuine ones."""
         begin = day_number(FIRST_DAY) * DAY_S
-        known = self.tx.t_mono_s.astype(np.int64) + 7 * DAY_S
-        after, before = begin + self.labelled * DAY_S, begin + until * DAY_S
+        time_s = self.tx.t_mono_s.astype(np.int64)
+        known = time_s + 7 * DAY_S
+        new = (known >= begin + self.labelled * DAY_S) & (known < begin + until * DAY_S)
         fraud = self.tx.label == 1
-        rows = np.flatnonzero(
-            (known >= after) & (known < before) & (fraud | (self.tx.id % 50 == 0))
-        )
+        rows = np.flatnonzero(new & (fraud | (self.tx.id % 50 == 0)))
         self.labelled = until
         names = [self.members[i].id.hex() for i in self.tx.terminal[rows]]
-        columns: dict[str, Any] = {
-            "terminal": names,
-            "id": self.tx.id[rows].astype(np.int64),
-            "time": self.tx.t_mono_s[rows].astype(np.int64),
-            "known": known[rows],
-            "label": np.where(fraud[rows], "fraud", "cleared"),
-        }
-        return pa.table(columns)
+        words = np.where(fraud[rows], "fraud", "cleared")
+        cells = (names, self.tx.id[rows].astype(np.int64), time_s[rows], known[rows], words)
+        columns = zip(("terminal", "id", "time", "known", "label"), cells, strict=True)
+        return pa.table(dict(columns))
 
 
 class Desk:
@@ -568,7 +533,7 @@ class Fleet:
         self.campaigns: list[Campaign] = []
 
     def _take(self, name: str, path: Path) -> None:
-        self.packs[name] = Made.of(path)
+        self.packs[name] = Made(path)
         self.sources[name] = path.parent.parent if path.parent.name == "release" else path
 
     def _desks(self, count: int) -> list[Desk]:
@@ -644,7 +609,7 @@ class Fleet:
             return
         parent = self.packs[PARENT].path
         if BAD not in self.packs:
-            made = Made.of(released(self.folder, "haste", parent, *OLD_WORLD, seed=2))
+            made = Made(released(self.folder, "haste", parent, *OLD_WORLD, seed=2))
             self._take(BAD, broken(made, self.folder / "bad.tfpack"))
             self._begin(BAD, day)
         elif (

@@ -125,20 +125,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 def counted(case: Case, terminal: int, first_day: int, phase: int) -> tuple[Counts, int]:
     """By the oracle, event by event, the days again and again; and days until the end."""
-    found = case.bounds
-    looks = tuple((one.events, one.far, one.differ, one.psi_q10) for one in found.looks)
-    bounds = Bounds(
-        found.parent,
-        found.parent_cuts,
-        found.own_cuts,
-        looks,
-        alerts_more=found.alerts_more,
-        trial_events=found.trial_events,
-        trial_alerts=found.trial_alerts,
-        trial_saturated=found.trial_saturated,
-        alerts_factor_q8=found.alerts_factor_q8,
-    )
-    counts = Counts(bounds, bytes(16), phase)
+    counts = Counts(Bounds.of(case.bounds.encode()), bytes(16), phase)
     town = case.town
     for days in range(100):
         day = (first_day + days) % DAYS

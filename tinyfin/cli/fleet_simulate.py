@@ -30,21 +30,11 @@ _SHARE = click.FloatRange(0, 1)
     help="Folder of what packs do at terminals of simulated towns; built if it is not there.",
 )
 @click.option(
-    "--bank-terminals",
-    type=click.IntRange(20),
-    default=2000,
+    "--bank-seed",
+    type=click.IntRange(1, 99_999),
+    default=1,
     show_default=True,
-    help="Terminals of a bank that is built.",
-)
-@click.option(
-    "--bank-packs",
-    type=click.IntRange(1, 40),
-    default=20,
-    show_default=True,
-    help="Good candidates that are trained for it.",
-)
-@click.option(
-    "--bank-seed", type=click.IntRange(1, 99_999), default=1, show_default=True, help="Its towns."
+    help="Of a new one.",
 )
 @click.option("--terminals", type=click.IntRange(1), default=100_000, show_default=True)
 @click.option(
@@ -70,8 +60,6 @@ _SHARE = click.FloatRange(0, 1)
 @json_option
 def simulate(
     bank_path: Path,
-    bank_terminals: int,
-    bank_packs: int,
     bank_seed: int,
     terminals: int,
     days: int,
@@ -104,27 +92,15 @@ def simulate(
     if (bank_path / BankFacts.NAME).is_file():
         bank = Bank(bank_path)
     else:
-        note(f"{bank_path}: building a bank of {bank_terminals} terminals")
-        bank = build(bank_path, Plan(terminals=bank_terminals, good=bank_packs, seed=bank_seed))
+        note(f"{bank_path}: building a bank, which takes a while")
+        bank = build(bank_path, Plan(seed=bank_seed))
     wanted = [pack.name for pack in bank.facts.packs[1:]] if every_kind else names or ("good-1",)
     for name in wanted:
         bank.facts.pack(name)
-    found = []
-    for name in wanted:
-        found.append(
-            simulate(
-                bank, name, terminals=terminals, days=days, seed=seed, policy=policy,
-                conditions=given,
-            )
-        )  # fmt: skip
+    size = {"terminals": terminals, "days": days, "seed": seed}
+    found = [simulate(bank, name, policy=policy, conditions=given, **size) for name in wanted]
     result = FleetSimulation(
-        bank_seed=bank.facts.seed,
-        seed=seed,
-        terminals=terminals,
-        days=days,
-        conditions=given,
-        policy=policy,
-        campaigns=found,
+        bank_seed=bank.facts.seed, **size, conditions=given, policy=policy, campaigns=found
     )
     if out_path is not None:
         out_path.mkdir(parents=True, exist_ok=True)
@@ -154,16 +130,6 @@ def _ends(bank: Bank, found: list[Campaign]) -> list[str]:
     for one in found:
         precision = bank.facts.pack(one.pack).average_precision
         recipe = f"{one.recipe} ({precision:.3f})" if one.kind == "good" else "bad"
-        cells.append(
-            [
-                one.pack,
-                recipe,
-                one.state,
-                one.wave,
-                str(one.day),
-                f"{one.offered:,}",
-                "yes" if one.right else "NO",
-                one.why.split(";")[0],
-            ]
-        )
+        end = (one.state, one.wave, str(one.day), f"{one.offered:,}", "yes" if one.right else "NO")
+        cells.append([one.pack, recipe, *end, one.why.split(";")[0]])
     return aligned(cells)

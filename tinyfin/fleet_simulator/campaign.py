@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -79,7 +78,6 @@ def simulate(
     seed: int = 1,
     policy: Policy | None = None,
     conditions: Conditions | None = None,
-    note: Callable[[Row], None] = lambda _: None,
 ) -> Campaign:
     """One campaign with the pack ``name`` of the bank, until it has ended, at most so many days.
     Raises InputError for a pack that the bank does not have."""
@@ -97,7 +95,6 @@ def simulate(
             fleet.live()
             tick = rollout.tick(DAY_H * (day + 1) + TICK_H, fleet.seen)
             rows.append(_row(day, tick, rollout))
-            note(rows[-1])
             running.step()
             fleet.offer(tick.offers)
             if tick.broadcast_abort:
