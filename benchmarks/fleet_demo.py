@@ -155,11 +155,11 @@ def released(
 
 
 def broken(good: Made, place: Path) -> Path:
-    """The pack with a calibration that is moved by a standard deviation of its raw scores, under
+    """The pack with a calibration that is moved by a part of its range, under
     the bounds of the one that was released."""
     calibration = good.pack.calibration
     assert calibration is not None
-    spread = (calibration.raw[-1] - calibration.raw[0]) // 10
+    spread = (calibration.raw[-1] - calibration.raw[0]) // 40
     moved = Calibration(tuple(raw - spread for raw in calibration.raw), calibration.p_q32)
     found = sign_again(good.pack, None, sections={**good.pack.sections, "CALI": moved.encode()})
     files.write(place, found)
@@ -526,7 +526,7 @@ class Fleet:
         merchants = [kind for town in self.towns for kind in town.merchant]
         self.strata = [*merchants, *(merchants[:1] * desk)]
         self.diary.note(0, "fleet", f"{len(self.members)} terminals of {len(self.towns)} towns")
-        self.lake = Lake.create(folder / "lake")
+        self.lake = Lake.create(folder / "lake", buckets=1)
         self._keys = ReportKeys(FLEET)
         self.records = Records(folder / "registry")
         self.records.promote(self.sources[PARENT], self.packs[PARENT])
