@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tinyfin.documents import Document
+from tinyfin.experiments.trial import Experiment, Result
+from tinyfin.fleet.backup import Backup
+from tinyfin.fleet.drift import FleetDrift
+from tinyfin.fleet.hawkbit import Offer
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
 from tinyfin.fleet_simulator.bank import BankFacts
@@ -23,6 +27,7 @@ from tinyfin.results.monitor import Monitoring
 from tinyfin.results.parity import Parity
 from tinyfin.results.reference import Reference
 from tinyfin.results.release import Release
+from tinyfin.results.retraining import Retraining
 from tinyfin.results.run import MapsFile, RunFacts
 from tinyfin.results.trials import Trials
 
@@ -37,6 +42,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Monitoring,
     DataCheck,
     Release,
+    Retraining,
     Trials,
     ReplayReport,
     RigResult,
@@ -46,6 +52,11 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     PackFacts,
     BankFacts,
     FleetSimulation,
+    FleetDrift,
+    Backup,
+    Offer,
+    Experiment,
+    Result,
 )
 
 

@@ -468,9 +468,11 @@ def test_a_terminal_that_is_a_card_number_is_refused(desk: Desk) -> None:
     own.write_text('base = "ascii"\n[fields.41]\nmax_len = 16\n')
     dialect = load_dialect(str(own))
     data = bytes(iso8583.encode({"t": "0200", **BASE, "41": PAN}, dialect.spec)[0])
-    with pytest.raises(DataError, match="column terminal: holds card numbers") as caught:
+    with pytest.raises(DataError, match="offset 0: DE41 holds a card number") as caught:
         desk.convert(data, dialect=dialect)
     assert PAN not in str(caught.value)
+    with pytest.raises(InputError, match="--terminal looks like a card number"):
+        desk.convert(message(de41=None), terminal=PAN)
     assert not desk.out.exists()
 
 

@@ -128,6 +128,40 @@ def test_codes_and_missing_values(table: pa.Table, look: Callable[..., DataCheck
     assert {756, 840, 978, 392, *EXPONENTS} < CURRENCIES
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "is_one"),
+    [
+        ("mcc", 0, True),
+        ("mcc", 742, True),
+        ("mcc", 5411, True),
+        ("mcc", 12, False),
+        ("mcc", 99, False),
+        ("mcc", 10_000, False),
+        ("mcc", -5, False),
+        ("currency", 12, True),
+        ("currency", 13, False),
+        ("currency", -1, False),
+    ],
+)
+def test_values_that_cannot_be_codes(
+    table: pa.Table, look: Callable[..., DataCheck], name: str, code: int, is_one: bool
+) -> None:
+    few = table.slice(0, 300)
+    found = look(column(few, name, [code] * few.num_rows))
+    assert (name not in found.codes) == is_one
+    assert is_one or found.codes[name].rows == few.num_rows
+
+
+@pytest.mark.parametrize("name", ["entry_mode", "transaction_type", "cvm", "result", "response"])
+def test_a_code_that_its_field_does_not_have_is_a_bad_row(
+    table: pa.Table, look: Callable[..., DataCheck], name: str
+) -> None:
+    few = table.slice(0, 9)
+    words = [*few[name].cast(pa.string()).to_pylist()[:-2], "117", "117"]
+    at = few.column_names.index(name)
+    assert look(few.set_column(at, name, pa.array(words))).data.bad_rows == 2
+
+
 def test_card_numbers_in_a_column_that_nothing_reads(
     table: pa.Table, look: Callable[..., DataCheck]
 ) -> None:

@@ -44,14 +44,20 @@ def test_version() -> None:
     assert tinyfin_process("--version").stdout == f"tinyfin {__version__}\n"
 
 
+def leaves_of(command: click.Command) -> list[click.Command]:
+    """The commands of a group, and of its groups; of another command itself."""
+    if not isinstance(command, click.Group):
+        return [command]
+    return [leaf for one in command.commands.values() for leaf in leaves_of(one)]
+
+
 @pytest.mark.parametrize("verb", [verb for verb, _, _ in VERBS])
 def test_every_verb_of_the_table_exists_and_takes_json(verb: str) -> None:
     command = main.get_command(click.Context(main), verb)
     if command is None:
         pytest.fail(f"{verb}: its module is not there")
     assert command.name == verb
-    leaves = command.commands.values() if isinstance(command, click.Group) else [command]
-    for leaf in leaves:
+    for leaf in leaves_of(command):
         assert "--json" in [option for p in leaf.params for option in p.opts], leaf.name
 
 

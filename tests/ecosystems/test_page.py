@@ -119,6 +119,8 @@ def test_the_pack_as_c(stranger: Stranger, generated: Path) -> None:
 def test_platformio(stranger: Stranger, wanted: str) -> None:
     run, program, *copy = stranger.write("PlatformIO")
     assert stranger.type(run, program) == f"{wanted}\n"
+    # the link in the user's folder would be the first checkout's for every project
+    assert (stranger.folder / ".pio" / "platforms").is_dir()
     stranger.type(*copy)
     settings = stranger.folder / "platformio.ini"
     kept = [line for line in settings.read_text().splitlines() if not line.startswith("lib_deps")]
@@ -128,15 +130,18 @@ def test_platformio(stranger: Stranger, wanted: str) -> None:
     assert '"file": "lib/tinyfin/src/engine.c"' in commands
 
 
-def test_settings_for_espressifs_platforms_are_options_of_platformio(stranger: Stranger) -> None:
-    [block] = section("Espressif's platforms")
+def test_platformio_takes_an_archive_and_a_repository(stranger: Stranger) -> None:
+    """The archive that Arduino's IDE takes; of the repository the folder with the library alone."""
+    *_, archive, _, _ = stranger.write("PlatformIO")
+    stranger.type(archive)
     settings = stranger.folder / "platformio.ini"
-    settings.write_text(block.text)
-    assert "free from linting errors" in stranger.type("pio project config --lint")
-    settings.write_text(block.text.replace("lib_deps", "lib_dips"))
-    assert "Ignore unknown configuration option `lib_dips`" in stranger.type(
-        "pio project config --lint"
-    )
+    text = settings.read_text()
+    for source in (f"file://{stranger.folder}/tinyfin.zip", f"git+file://{ROOT}"):
+        settings.write_text(re.sub("(?<=lib_deps = ).*", source, text))
+        stranger.type("rm -rf .pio/libdeps", "pio pkg install")
+        library = stranger.folder / ".pio" / "libdeps" / "pos" / "tinyfin"
+        assert (library / "src" / "engine.c").is_file()
+        assert (library / "library.properties").is_file()
 
 
 def test_cmake_with_a_folder(stranger: Stranger, wanted: str) -> None:
@@ -287,4 +292,4 @@ def test_every_block_of_the_page_is_used() -> None:
     blocks = [block for title in titles for block in section(title)]
     assert len(blocks) == text.count("```") // 2
     unnamed = [block.language for block in blocks if not block.file and block.language != "sh"]
-    assert unnamed == ["ini", "yaml"]  # Espressif's platforms; a manifest of west
+    assert unnamed == ["yaml"]  # a manifest of west

@@ -71,10 +71,12 @@ def waiting(lake: Lake) -> set[bytes]:
 
 
 @contextlib.contextmanager
-def serving(door: Admission, pem: SimpleNamespace) -> Iterator[str]:
-    made = server(
-        door, "127.0.0.1", 0, certificate=pem.server, key=pem.server_key, clients=pem.authority
-    )
+def serving(
+    door: Admission, pem: SimpleNamespace | None, deadline_s: float = DEADLINE_S
+) -> Iterator[str]:
+    tls = {} if pem is None else {"certificate": pem.server, "key": pem.server_key}
+    clients = None if pem is None else pem.authority
+    made = server(door, "127.0.0.1", 0, **tls, clients=clients, deadline_s=deadline_s)
     running = threading.Thread(target=made.run)
     running.start()
     until(lambda: made.started)
@@ -111,6 +113,24 @@ def test_https(
         assert sender.get(f"{url}/health").json() == {"ready": True}
         assert sender.get(f"{url}/reports").status_code == 405
     assert kept_aside(lake) == {"mac": 1, "format": 1}
+
+
+def test_a_slow_sender_is_not_waited_for(lake: Lake, door: Admission) -> None:
+    """Neither for the head of a request nor for its body; others are answered meanwhile."""
+    post = b"POST /reports HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nT"
+    with serving(door, None, deadline_s=0.5) as url, httpx.Client(trust_env=False) as sender:
+        port = int(url.rpartition(":")[2])
+        for head, says in ((b"", b""), (b"POST /rep", b""), (post, b" 408 ")):
+            with socket.create_connection(("127.0.0.1", port), DEADLINE_S) as slow:
+                slow.sendall(head)
+                http = url.replace("https", "http")
+                assert sender.get(f"{http}/health", timeout=DEADLINE_S).status_code == 200
+                received = b""
+                while piece := slow.recv(4096):
+                    received += piece
+                assert says in received
+                assert bool(received) == bool(says)
+    assert waiting(lake) == set()
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])

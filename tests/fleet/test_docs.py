@@ -3,18 +3,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks import fleet as speed
 from tests.support import fleet as bench
+from tests.support import registries
+from tests.support.cli import tinyfin
 from tests.support.process import ROOT, needs_cortex_m
+from tests.support.run_json import RUN
 from tinyfin.fleet.admission import Why
+from tinyfin.fleet.requests import Cause, requests_of
 from tinyfin.fleet.tables import SCHEMAS
 from tinyfin.fleet.views import VIEWS, connect, rows_of
 
@@ -50,6 +58,40 @@ def test_two_terminals_on_a_desk(tmp_path: Path) -> None:
     rows = [line.split() for line in done.stdout.splitlines()[-3:]]
     assert rows[0] == ["terminal", "day", "scored", "restarts"]
     assert [row[2:] for row in rows[1:]] == [["100", "1"], ["200", "1"]]
+
+
+def test_drift_and_a_request(
+    calm: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commands of "Drift", for a pack that is to be reviewed."""
+    monkeypatch.chdir(tmp_path)
+    [script] = re.findall(r"## Drift\n\n```sh\n(.*?)```", PAGE, re.DOTALL)
+    released = tmp_path / "runs" / "first" / "release"
+    released.mkdir(parents=True)
+    shutil.copy(calm.path, released / "model.tfpack")
+    (released / "release.json").write_text("{}")
+    (released.parent / "run.json").write_text(json.dumps(RUN))
+    (released.parent / "config.toml").write_text("[card]\nreview_by = 2025-03-01\n")
+    (tmp_path / "lake").symlink_to(calm.lake.path)
+    rows = [f"{bench.terminal(n).hex()},{5411 + n % 2}" for n in range(30)]
+    (tmp_path / "terminals.csv").write_text("\n".join(["terminal,mcc", *rows]))
+    log = registries.with_pack(tmp_path / "registry", calm.path)
+    registries.key_file(tmp_path / "machine.key", "a")
+    said = [tinyfin(*shlex.split(line)[1:]).output for line in script.splitlines()]
+    assert "5411" in said[0]
+    assert "<svg" in (tmp_path / "drift.html").read_text()
+    assert "age: to be reviewed by 2025-03-01" in said[1]
+    [request] = requests_of(log)
+    assert request.answer is not None
+    assert request.answer.detail["why"] == "the shops changed their prices"
+
+
+def test_every_cause_is_named() -> None:
+    for cause in Cause:
+        assert f"| `{cause}` |" in PAGE
+    for kind in ("candidate.requested", "candidate.answered"):
+        for page in ("registry.md", "formats/registry.md"):
+            assert f"`{kind}`" in (ROOT / "docs" / page).read_text("utf-8")
 
 
 def test_every_column_is_described() -> None:

@@ -30,7 +30,7 @@ AMOUNT = 987_654_321
 def lake(tmp_path: Path) -> Lake:
     lake = bench.new_lake(tmp_path / "lake")
     bench.take(lake, *bench.fleet(3, 3))
-    add_labels(lake, bench.label_file(tmp_path / "labels.csv"))
+    add_labels(lake, [bench.label_file(tmp_path / "labels.csv")])
     return lake
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import terminal_drift as drift_demo
 from tests.support import fleet as bench
-from tests.support.cli import tinyfin, tinyfin_json
+from tests.support.cli import filled, tinyfin, tinyfin_json
 from tests.support.run_json import RUN
 from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import date_of
@@ -78,7 +78,7 @@ def test_labels_join_and_mature(tmp_path: Path) -> None:
     bench.take(lake, *bench.fleet(3, 6))
     path = bench.label_file(tmp_path / "labels.csv", 40)
     for _ in range(2):
-        assert add_labels(lake, path) == (40, 0)
+        assert add_labels(lake, [path]) == (40, 0)
     with connect(lake) as base:
         rows = rows_of(base, "SELECT * FROM notice_day ORDER BY day")
         labels = rows_of(base, "SELECT count(*) AS n, sum(fraud::INT) AS f FROM label_now")[0]
@@ -108,7 +108,7 @@ def test_a_label_that_is_taken_back(tmp_path: Path) -> None:
     for order in ("ab", "ba"):
         lake = bench.new_lake(tmp_path / order)
         for one in order:
-            add_labels(lake, tmp_path / f"{one}.csv")
+            add_labels(lake, [tmp_path / f"{one}.csv"])
         found.append(bench.lake_bytes(lake))
         with connect(lake) as base:
             assert rows_of(base, "SELECT fraud FROM label_now") == [{"fraud": False}]
@@ -131,6 +131,57 @@ def test_labels_that_are_none(tmp_path: Path, row: str, said: str) -> None:
     done = tinyfin(f"fleet labels {lake.path} {path}", code=3)
     assert said in done.output
     assert lake.manifest().parts == {}
+
+
+CONFIG = """
+[data]
+id = "id"
+time = {column = "time", format = "seconds", epoch = "2000-01-01"}
+terminal = "terminal"
+token = {column = "card", unit = "token"}
+amount = "amount"
+[labels]
+unlisted = "genuine"
+not_taken = "NOT_TAKEN"
+[labels.issuer]
+file = "ISSUER"
+terminal = "TID"
+amount = "AMT"
+time = "DAY"
+tolerance = "day"
+label = {constant = 1}
+label_time = "REPORTED"
+"""
+
+
+def test_labels_in_the_layouts_of_training(tmp_path: Path) -> None:
+    """A file without ids finds its transactions as in training: the lake is that of a file with."""
+    at = bench.FIRST_DAY * bench.DAY_S
+    one, two = bench.terminal(0).hex(), bench.terminal(1).hex()
+    rows = [(one, 7, at + 60, 100), (one, 8, at + 70, 250), (two, 9, at, 300), (two, 10, at, 300)]
+    table = [f"{name},{id},{t},{minor},77" for name, id, t, minor in rows]
+    (tmp_path / "tx.csv").write_text("terminal,id,time,amount,card\n" + "\n".join(table) + "\n")
+    day, known = date_of(bench.FIRST_DAY), date_of(bench.FIRST_DAY + 5)
+    (tmp_path / "issuer.csv").write_text(
+        f"TID,AMT,DAY,REPORTED\n{one},250,{day},{known}\n{two},300,{day},{known}\n"
+    )
+    where = {"ISSUER": tmp_path / "issuer.csv", "NOT_TAKEN": tmp_path / "left.csv"}
+    config = tmp_path / "tinyfin.toml"
+    config.write_text(filled(CONFIG, **where))
+    joined = bench.new_lake(tmp_path / "joined")
+    done = tinyfin(f"fleet labels {joined.path} {tmp_path / 'tx.csv'} --config {config}")
+    assert "1 of 2 labels taken" in done.output
+    assert "1 match several" in done.output
+    assert "2 transactions match" in (tmp_path / "left.csv").read_text()
+    simple = bench.new_lake(tmp_path / "simple")
+    (tmp_path / "simple.csv").write_text(
+        f"terminal,id,time,label,known,token\n{one},8,{at + 70},fraud,{at + 5 * bench.DAY_S},77\n"
+    )
+    tinyfin(f"fleet labels {simple.path} {tmp_path / 'simple.csv'}")
+    assert bench.lake_bytes(joined) == bench.lake_bytes(simple)
+    config.write_text(filled(CONFIG, **where).replace('id = "id"', ""))
+    said = tinyfin(f"fleet labels {joined.path} {tmp_path / 'tx.csv'} --config {config}", code=3)
+    assert "names no id" in said.output
 
 
 def test_histograms_have_the_names_of_their_pack(tmp_path: Path) -> None:
@@ -164,9 +215,12 @@ def test_notices_against_those_of_training(tmp_path: Path) -> None:
     (run / "run.json").write_text(json.dumps({**RUN, "data": {**RUN["data"], "notices": NOTICES}}))
     lake = bench.new_lake(tmp_path / "lake")
     bench.take(lake, *bench.made([bench.reading(0, 0, 50)]))
-    add_labels(lake, bench.label_file(tmp_path / "labels.csv", 20))
+    add_labels(lake, [bench.label_file(tmp_path / "labels.csv", 20)])
     facts = tinyfin_json(f"fleet pack {lake.path} {run}")
     assert (facts["notice_share"], facts["label_delay_days"]) == (8 / 36, 7.0)
     status = tinyfin_json(f"fleet status {lake.path}")
-    assert list(status["notice_share"].values()) == ["0.1; training: 0.2222"]
-    assert list(status["notice_delay_days"].values()) == ["1.042; training: 7"]
+    assert list(status["notice_share"].values()) == [{"came": 0.1, "training": 8 / 36}]
+    assert list(status["notice_delay_days"].values()) == [{"came": 25 / 24, "training": 7.0}]
+    table = tinyfin(f"fleet status {lake.path}").output
+    assert "0.1; training: 0.2222" in table
+    assert "1.042; training: 7\n" in table

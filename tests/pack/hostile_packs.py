@@ -171,6 +171,7 @@ STRUCTURE: list[tuple[str, str, Callable[[], bytes]]] = [
             ("65 knots of calibration", "CALI", 0, "H", 65),
             ("raw does not ascend", "CALI", 24, "i", 0),
             ("probability does not ascend", "CALI", 28, "I", 1 << 28),
+            ("slope of calibration is 2^48", "CALI", 16, "Q", 1 << 48),
             ("decision of another number", "DECI", 20, "H", 2),
             ("decline below go online", "DECI", 4, "I", 1),
             ("decision flags", "DECI", 8, "H", 16),

@@ -167,11 +167,94 @@ def test_candidates_are_all_combinations_or_so_many_of_them() -> None:
     )
     found = candidates(wide, model)
     assert len(found) == 8
-    assert found[0]["options"] == {"genuine_rows": 6000, "fraud_weight": 1.0}
+    assert found[0].model["options"] == {"genuine_rows": 6000, "fraud_weight": 1.0}
     some = candidates(wide.model_copy(update={"trials": 3}), model)
     assert len(some) == 3
     assert all(one in found for one in some)
     assert some == candidates(wide.model_copy(update={"trials": 3}), model)
+
+
+def test_features_and_capacities_are_tried_with_networks(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is what `train` makes of the best trial's configuration."""
+    few = ["hour_of_day"]
+    config = configured(
+        small, tmp_path, f'hidden = [[6]]\nnames = [{few}, "auto"]\nmax_state = ["6k", "16k"]\n'
+    )
+    states: list[int] = []
+
+    def cost(run: RunFolder, section: Search) -> Cost:
+        facts = run.read_json("run.json")
+        states.append(facts["features"]["state_bytes"])
+        return Cost(1, states[-1], None)
+
+    monkeypatch.setattr(searching, "cost_of", cost)
+    run = search([small["data"]], config, name="found", out=tmp_path)
+    trials = tried(run)
+    assert [t["features"] for t in trials] == [
+        {"names": names, "max_state": size} for names in (few, "auto") for size in (6144, 16384)
+    ]
+    assert all(state <= size for state, size in zip(states, (6144, 16384) * 2, strict=True))
+    best = run.read_json("trials.json")["best"]
+    assert trials[best - 1]["features"]["names"] == "auto", "an hour alone finds no fraud"
+    chosen = run.config().features
+    assert len(chosen.names) > 10
+    text = config.path.read_text() if config.path else ""
+    size = trials[best - 1]["features"]["max_state"]
+    wanted = text.replace('names = "default"', f'names = "auto"\nmax_state = {size}').replace(
+        "hidden = [12, 8]", "hidden = [6]"
+    )
+    (tmp_path / "wanted.toml").write_text(wanted)
+    again = training.train([small["data"]], load(tmp_path / "wanted.toml"), name="x", out=tmp_path)
+    assert again.config().features.capacities == chosen.capacities
+    assert np.array_equal(again.slices()["test_float"], run.slices()["test_float"])
+
+
+def test_features_that_are_none_are_named_before_anything_is_read(
+    small: dict[str, Path], tmp_path: Path
+) -> None:
+    config = configured(small, tmp_path, 'names = ["auto", ["amt_lag"]]\n')
+    with pytest.raises(ConfigError, match=r"amt_lag.*amt_log"):
+        search([tmp_path / "not there.parquet"], config, name="found", out=tmp_path)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_search_that_was_cut_off_goes_on(
+    small: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: bool
+) -> None:
+    """With the trials that it had, unless something else is searched now."""
+    lists = "hidden = [[2], [3], [4]]\n"
+    config = configured(small, tmp_path, lists)
+    built: list[list[int]] = []
+
+    def cost(run: RunFolder, section: Search) -> Cost:
+        hidden = run.read_json("run.json")["model"]["hidden"]
+        if hidden == [4] and [4] not in built:
+            built.append([4])
+            raise KeyboardInterrupt
+        built.append(hidden)
+        return by_parameters(run, section)
+
+    monkeypatch.setattr(searching, "cost_of", cost)
+    with pytest.raises(KeyboardInterrupt):
+        search([small["data"]], config, name="found", out=tmp_path)
+    assert not (tmp_path / "found").exists()
+    kept = tmp_path / "found.trials.json"
+    assert len(json.loads(kept.read_text())["trials"]) == 2
+    built.remove([4])
+    cut = list(built)
+    if changed:
+        config = configured(small, tmp_path, lists + "learning_rate = [4e-3]\n")
+    built.append([4])
+    notes: list[str] = []
+    run = search([small["data"]], config, name="found", out=tmp_path, note=notes.append)
+    assert cut == [[2], [3]]
+    assert built[3:] == ([[2], [3], [4]] if changed else [[4]])
+    said = "tried again" if changed else "goes on with the 2 trials"
+    assert any(said in text for text in notes)
+    assert [t["number"] for t in tried(run)] == [1, 2, 3]
+    assert not kept.exists()
 
 
 def test_a_wrong_key_or_size_is_named(tmp_path: Path) -> None:

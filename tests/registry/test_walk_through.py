@@ -42,7 +42,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tinyfin("keygen release.key")
     shutil.copy(REFERENCE, "reference.tfpack")
     tinyfin(f"sign reference.tfpack --key release.key --out {PACK}")
-    Path("runs/second/public.key").write_text(Path("release.key.pub").read_text())
+    (release / "public.key").write_text(Path("release.key.pub").read_text())
     (release / "release.json").write_text("{}")
     for name in ("run.json", "metrics.json", "MODEL_CARD.md"):
         (release.parent / name).write_text("{}")
@@ -246,7 +246,7 @@ def test_a_policy_that_cannot_work_is_refused(
 def test_a_release_that_was_refused_and_a_pack_that_is_not_trusted(desk: Path) -> None:
     followed(until="registry add")
     add = "registry add runs/second --key builder.key"
-    Path("runs/second/public.key").unlink()
+    Path("runs/second/release/public.key").unlink()
     assert "not trusted here" in tinyfin(add, code=3).output
     tinyfin(f"{add} --public-key release.key.pub report.pdf")
     Path(PACK).unlink()

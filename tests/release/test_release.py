@@ -19,6 +19,7 @@ from tinyfin import simulator
 from tinyfin.config import Simulate, load
 from tinyfin.pack.container import open_pack, with_sections
 from tinyfin.quantization.workflow import quantize
+from tinyfin.registry.contents import gather
 from tinyfin.release import judgement
 from tinyfin.release.bounds import wilks
 from tinyfin.release.paired import bins_of
@@ -272,8 +273,18 @@ def test_a_key_signs_the_release(
     released: Callable[..., Release], tmp_path: Path, place: Path
 ) -> None:
     tinyfin("keygen", tmp_path / "release.key")
-    released("good", *ALL, "--key", tmp_path / "release.key")
+    found = released("good", *ALL, "--key", tmp_path / "release.key")
     assert (tmp_path / "public.key").is_file()
+    held = gather(place / "good", [])
+    assert (held.facts.pack_id, held.facts.development) == (found.run_pack, True)
+    (place / "good" / "release").symlink_to(tmp_path)
+    held = gather(place / "good")
+    assert (held.facts.pack_id, held.facts.development) == (found.candidate.pack_id, False)
+    assert held.facts.signed_by == found.candidate.signed_by
+    page = dict(held.files)["release.html"].decode()
+    assert held.facts.signed_by in page
+    assert held.facts.pack_id[:16] in page
+    (place / "good" / "release").unlink()
     assert not open_pack(tmp_path / "model.tfpack").development
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import re
 import socket
 import ssl
 import time
@@ -58,6 +59,8 @@ def refused(client: InProcess, path: str, body: object, status: int) -> dict[str
     assert found["count"] >= len(found["errors"]) >= 1
     first: dict[str, Any] = found["errors"][0]
     assert set(first) == {"field", "value", "message"}
+    of_files = r"\[data\]|column(?! \d)|(pattern|format|empty|epoch|values) ="
+    assert not any(re.search(of_files, fault["message"]) for fault in found["errors"])
     return first
 
 
@@ -224,9 +227,9 @@ def test_card_numbers_are_taken_nowhere(run: Path) -> None:
         pans = [int(PAN), 5555555555554444, 378282246310005]
         for i, pan in enumerate(pans):
             item = {**ONE, field: pan if field == "token" else str(pan)}
-            if i == 2:
+            if i == 2 or field == "token":
                 first = refused(client, "/score", item, 422)
-                assert "holds card numbers" in first["message"]
+                assert "card number" in first["message"]
             else:
                 client.post("/score", json=item)
     shown = client.post("/score", json={**ONE, "amount_minor": PAN + " "}).text

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,12 @@ def pack_of(tx: Transactions, path: Path) -> Pack:
     )
     rows, means = [], []
     edges = [-1, *drift.score.edges, 1 << 32]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         of = [int(x) for x in found.score_q32[late] if low <= x < high]
         rows.append(len(of))
         means.append(round(sum(of) / max(len(of), 1)))
-    line = {**pack.lineage, "score_bins": {"rows": rows, "mean_q32": means}}
+    score_bins = {"rows": rows, "mean_q32": means}
+    line = {**pack.lineage, "until": "2025-01-01T00:00:00", "score_bins": score_bins}
     sections = {**pack.sections, "DRFT": drift.encode(), "LINE": encode_json(line)}
     path.write_bytes(sign_again(pack, None, sections=sections))
     return open_pack(path)

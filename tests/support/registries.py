@@ -106,3 +106,17 @@ def contents(folder: Path, more: Mapping[str, bytes] | None = None) -> Contents:
 def registry(folder: Path, of: Policy | None = None) -> Registry:
     """One with three persons, a, b and c, and no pack."""
     return Registry.create(folder, of or policy("a", "b", "c"), key("a"), now_s=START_S)
+
+
+def with_pack(folder: Path, path: Path) -> Registry:
+    """The same with a pack of the development key."""
+    made = registry(folder, policy("a", "b", "c", development=True))
+    made.add(gather(path), key("a"), now_s=START_S)
+    return made
+
+
+def key_file(path: Path, name: str) -> Path:
+    """The key of a person, as a file."""
+    path.write_text(f"person {hash32(name.encode()).hex()}\n")
+    path.chmod(0o600)
+    return path

@@ -20,7 +20,7 @@ import pytest
 
 from tests.support import sample
 from tests.support.cli import tinyfin
-from tests.support.cortex_m_chips import nucleo_g071rb
+from tests.support.cortex_m_chips import KIB, nucleo_g071rb, stm32f405
 from tests.support.process import call
 from tinyfin import paths
 from tinyfin.errors import ConfigError, FlashError, InputError, ToolError
@@ -104,6 +104,7 @@ def test_the_page_is_followed_in_a_strangers_folder(
     )
     said = [shell(line).stdout for line in pio]
     assert (project / ".pio" / "build" / "pos_f407" / "firmware.elf").is_file()
+    assert (project / ".pio" / "platforms").is_dir(), "the link is of this project alone"
     assert "12 test cases: 12 succeeded" in said[1]
     assert ".pio/build/pos_f407/firmware.elf verify" in words.read_text().splitlines()[-1]
     assert not [path for path in project.rglob("*.json") if ".pio" not in path.parts][1:]
@@ -123,6 +124,22 @@ def test_a_family_is_added_as_the_page_says(project: Path) -> None:
     with at_link(chip.machine, target.name) as session:
         how = {"limit": 60, "target": target.name, "checkpoint_events": 50}
         result = sample.replayed(session.client, pack.read_bytes(), **how)
+    result.check()
+    assert result.verdicts == 60
+
+
+def test_an_image_behind_a_bootloader_has_its_own_vectors(project: Path, tmp_path: Path) -> None:
+    """The one here reads the first two of them, jumps, and leaves the core with its own."""
+    board = json.loads((boards.built_in() / "stm32f405.json").read_text())
+    board["build"]["flash_origin"] = "0x08010000"
+    board["upload"]["maximum_size"] -= 64 * KIB
+    (project / "boards" / "second.json").write_text(json.dumps(board))
+    image = build.build("second", pack=PACK).binary.read_bytes()
+    whole = tmp_path / "whole.bin"
+    whole.write_bytes(image[:8].ljust(64 * KIB, b"\xff") + image)
+    with at_link(stm32f405(whole).machine, "second") as session:
+        how = {"limit": 60, "target": "second", "checkpoint_events": 50}
+        result = sample.replayed(session.client, PACK.read_bytes(), **how)
     result.check()
     assert result.verdicts == 60
 
@@ -246,6 +263,29 @@ def test_a_port_that_comes_with_the_board_file(project: Path) -> None:
     assert flash.flashed_image(PACK, target) is None
     with pytest.raises(ToolError, match=r"the build failed"):
         build.build(target, pack=PACK)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("ram_origin", "20000000", "the origin of RAM is '20000000'; write the address as"),
+        ("defines", "TFIN_PORT_BUAD=921600", "did you mean TFIN_PORT_BAUD"),
+        ("defines", "TFIN_FLASH_AT=0x08080000u", "slots for packs from 0x8080000 on overlap FLASH"),
+        ("defines", "TFIN_FLASH_AT=(1<<20)", "TFIN_FLASH_AT and TFIN_FLASH_SLOT: write numbers"),
+    ],
+)
+def test_a_board_file_whose_image_would_not_run_is_refused(
+    key: str, value: str, words: str, project: Path
+) -> None:
+    """By the builder, so by ``pio run`` too; each of these compiles and links."""
+
+    def change(board: dict[str, Any]) -> None:
+        board["build"][key] = [*board["build"][key], value] if key == "defines" else value
+
+    edited(project, change)
+    with pytest.raises(ToolError, match=words) as told:
+        build.build("pos_f407", pack=PACK)
+    assert "boards/pos_f407.json: " in str(told.value)
 
 
 def test_another_board_file_is_another_image(project: Path) -> None:

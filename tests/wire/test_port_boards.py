@@ -303,7 +303,7 @@ def test_the_speed_of_an_nrf52_has_limits(tmp_path: Path) -> None:
     [
         ("nrf51", ("F_CPU=16000000L",), "lacks the UART's pins"),
         ("nrf51", (*PINS, "TFIN_PORT_CRYSTAL_HZ=8000000"), "crystal of 16000000 or 32000000"),
-        ("stm32f4", ("F_CPU=84000000L",), "lacks the UART"),
+        ("stm32f4", ("F_CPU=84000000L", "TFIN_PORT_USART=4"), "lacks the UART, 1, 2, 3 or 6"),
         ("stm32f4", ("F_CPU=84000000L", "TFIN_PORT_USART=2"), "lacks the UART's pins"),
         (
             "stm32f4",

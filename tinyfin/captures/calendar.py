@@ -97,12 +97,8 @@ class Calendar:
             if self._year is None:
                 raise Unreadable(f"{value.what} has no year; --year says that of the first message")
             return _date(self._year, text, value)
-        month = int(text[:2])
-        if (near.month, month) == (12, 1):
-            return _date(near.year + 1, text, value)
-        if (near.month, month) == (1, 12):
-            return _date(near.year - 1, text, value)
-        return _date(near.year, text, value)
+        turn = {(12, 1): 1, (1, 12): -1}.get((near.month, int(text[:2])), 0)
+        return _date(near.year + turn, text, value)
 
 
 def _holds(moment: dt.datetime, later: Sequence[dt.datetime]) -> bool:

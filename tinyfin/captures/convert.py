@@ -9,20 +9,22 @@ import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
-from typing import IO, Any, TypedDict
+from typing import IO, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tinyfin import files
 from tinyfin.captures.calendar import COMING, Calendar
-from tinyfin.captures.elements import Elements
+from tinyfin.captures.elements import Elements, Row
 from tinyfin.captures.iso8583 import Dialect, elements_of
 from tinyfin.captures.join import Joiner
 from tinyfin.captures.messages import Message, Unreadable, messages
 from tinyfin.captures.tlv import add_tags
-from tinyfin.data.cards import CardGuard
+from tinyfin.data.cards import hide_pans
 from tinyfin.data.containers import explained, require_csv_name, writes_csv
 from tinyfin.errors import DataError, InputError
 from tinyfin.progress import stage
@@ -36,20 +38,7 @@ _WRITTEN = 0.3
 """Bytes that are written, twice for a while, of a byte that is read."""
 _YEAR, _GAP = dt.timedelta(days=365), dt.timedelta(days=7)
 _TYPES = {"i32": pa.int32(), "i64": pa.int64(), "u64": pa.uint64(), "enum": pa.string()}
-_FIELDS = (
-    "amount_minor",
-    "token",
-    "entry_mode",
-    "transaction_type",
-    "mcc",
-    "currency",
-    "cvm",
-    "tvr",
-    "atc",
-    "stan",
-    "floor_limit_minor",
-    "approval_hash",
-)
+_FIELDS = (*PAYMENT.names[: PAYMENT.index("floor_limit_minor") + 1], "approval_hash")
 _COLUMNS = pa.schema(
     [
         ("time", pa.timestamp("ms")),
@@ -62,8 +51,6 @@ _COLUMNS = pa.schema(
         ("rrn", pa.string()),
     ]
 )
-_FREE_TEXT = ("terminal", "rrn")
-"""Columns in which a wrong dialect may put anything, card numbers too."""
 _ALWAYS = ("time", "local_time", "terminal", "result")
 
 
@@ -106,14 +93,14 @@ def convert(
     """
     if writes_csv(out):
         raise InputError(f"{out}: the table is written as Parquet; end the name in .parquet")
+    if terminal is not None and hide_pans(terminal) != terminal:
+        raise InputError("--terminal looks like a card number; give the name of a terminal")
     if skip_bad_rows is not None:
         require_csv_name(skip_bad_rows)
     files.require_space(out, int(sum(map(_size, paths)) * _WRITTEN), "the transactions")
     years = list(year) if isinstance(year, Sequence) else [year]
     if len(years) not in (1, len(paths)):
         raise InputError(f"{len(years)} years for {len(paths)} captures: give one, or one for each")
-    sources = ", ".join(map(str, paths))
-    guard = CardGuard(sources)
     joiner = Joiner(token_key, Calendar(), terminal)
     with ExitStack() as held:
         unfinished = held.enter_context(files.whole(out, make_folder=True))
@@ -126,15 +113,12 @@ def convert(
         read = _Reading(paths, years, dialect, joiner, bad)
         with pq.ParquetWriter(all_columns, _COLUMNS, compression="zstd") as writer:
             for rows in read.batches():
-                table = pa.Table.from_pylist(rows, schema=_COLUMNS)
-                for name in _FREE_TEXT:
-                    guard.check(table.column(name).combine_chunks(), name)
-                writer.write_table(table)
+                writer.write_table(pa.Table.from_pylist(rows, schema=_COLUMNS))
         if bad.count and skip_bad_rows is None:
             raise bad.error(read.count)
         if not sum(read.results.values()):
             raise DataError(
-                f"{sources}: holds no transaction; {read.count} messages, "
+                f"{', '.join(map(str, paths))}: holds no transaction; {read.count} messages, "
                 f"{bad.count} of them cannot be read"
             )
         columns = [name for name in _COLUMNS.names if name in read.filled or name in _ALWAYS]
@@ -201,58 +185,49 @@ _Read = tuple[Message, str, Elements, str]
 """A message, its MTI, its elements, or why there are none."""
 
 
+@dataclass
 class _Reading:
     """The rows of all files, in batches."""
 
-    def __init__(
-        self,
-        paths: Sequence[str | Path],
-        years: Sequence[int | None],
-        dialect: Dialect | None,
-        joiner: Joiner,
-        bad: _Bad,
-    ) -> None:
-        self.count = 0
-        self.results: Counter[str] = Counter()
-        self.filled: set[str] = set()
-        self._paths, self._dialect, self._joiner, self._bad = paths, dialect, joiner, bad
-        self._one_year = len(years) == 1 and years[0] is not None
-        self._years = list(years) * len(paths) if len(years) == 1 else years
+    paths: Sequence[str | Path]
+    years: Sequence[int | None]
+    """One for all files, or one for each."""
+    dialect: Dialect | None
+    joiner: Joiner
+    bad: _Bad
+    count: int = 0
+    results: Counter[str] = field(default_factory=Counter)
+    filled: set[str] = field(default_factory=set)
 
-    def batches(self) -> Iterator[list[dict[str, Any]]]:
+    def batches(self) -> Iterator[list[Row]]:
         """Lists of rows, in the order of their requests."""
-        rows: list[dict[str, Any]] = []
-        for row in self._rows():
-            self.results[row["result"] or "none"] += 1
-            self.filled |= {name for name, value in row.items() if value is not None}
-            rows.append(row)
-            if len(rows) == _BATCH_ROWS:
-                yield rows
-                rows = []
-        if rows:
-            yield rows
+        rows = self._rows()
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            for row in batch:
+                self.results[str(row["result"] or "none")] += 1
+                self.filled |= {name for name, value in row.items() if value is not None}
+            yield batch
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
-        calendar, ended = self._joiner.calendar, None
-        for path, year in zip(self._paths, self._years, strict=True):
+    def _rows(self) -> Iterator[Row]:
+        calendar, ended = self.joiner.calendar, None
+        one_year = len(self.years) == 1 and self.years[0] is not None
+        for path, year in zip(self.paths, cycle(self.years), strict=False):
             calendar.begin(year)
-            for message, mti, elements, problem, coming in self._ahead(path):
+            for (message, mti, elements, problem), coming in self._ahead(path):
                 calendar.follow(elements, coming)
-                if self._one_year and ended is not None and calendar.now is not None:
+                if one_year and ended is not None and calendar.now is not None:
                     _check_year(path, ended, calendar.now)
                     ended = None
                 try:
                     if problem:
                         raise Unreadable(problem)
-                    yield from self._joiner.add(mti, elements)
+                    yield from self.joiner.add(mti, elements)
                 except Unreadable as error:
-                    self._bad.add(path, message, str(error))
+                    self.bad.add(path, message, str(error))
             ended = calendar.now or ended
-        yield from self._joiner.rest()
+        yield from self.joiner.rest()
 
-    def _ahead(
-        self, path: str | Path
-    ) -> Iterator[tuple[Message, str, Elements, str, Iterable[Elements]]]:
+    def _ahead(self, path: str | Path) -> Iterator[tuple[_Read, Iterable[Elements]]]:
         """What is read of a file, each with the elements of what comes next."""
         ahead: deque[_Read] = deque()
         with stage(f"reading {path}", _size(path), "bytes") as reading:
@@ -261,24 +236,20 @@ class _Reading:
                 reading.step(message.end - reading.done)
                 ahead.append(self._read(message))
                 if len(ahead) > COMING:
-                    yield *ahead.popleft(), (one[2] for one in ahead)
+                    yield ahead.popleft(), (one[2] for one in ahead)
             while ahead:
-                yield *ahead.popleft(), (one[2] for one in ahead)
+                yield ahead.popleft(), (one[2] for one in ahead)
 
     def _read(self, message: Message) -> _Read:
+        mti, elements, problem = "", Elements(), message.problem
         try:
-            if message.problem:
-                raise Unreadable(message.problem)
-            return message, *self._elements(message.data), ""
+            if not problem and self.dialect is not None:
+                mti, elements = elements_of(message.data, self.dialect)
+            elif not problem:
+                add_tags(elements, message.data)
         except Unreadable as error:
             return message, "", {}, str(error)
-
-    def _elements(self, data: bytes) -> tuple[str, Elements]:
-        if self._dialect is not None:
-            return elements_of(data, self._dialect)
-        elements: Elements = {}
-        add_tags(elements, data)
-        return "", elements
+        return message, mti, elements, problem
 
 
 def _check_year(path: str | Path, ended: dt.datetime, begins: dt.datetime) -> None:

@@ -7,14 +7,27 @@ expiry date: no file holds these next to the token.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tinyfin.captures.messages import Unreadable
+from tinyfin.data.cards import hide_pans
 from tinyfin.data.rows import APPROVED_RESPONSES
 from tinyfin.data.tokens import hash_of, token_of
 
-__all__ = ["Elements", "NoPayment", "Value", "answer_of", "card_of", "number_of", "row_of"]
+__all__ = [
+    "CARDS",
+    "Elements",
+    "NoPayment",
+    "Row",
+    "Value",
+    "answer_of",
+    "card_of",
+    "number_of",
+    "require_no_card",
+    "row_of",
+]
 
 
 class Value(NamedTuple):
@@ -26,6 +39,9 @@ class Value(NamedTuple):
 
 Elements = dict[str, Value]
 """By name; tags and data elements that mean the same have one name."""
+
+Row = dict[str, int | str | dt.datetime | None]
+"""A transaction, by names of the payment schema and of the readers."""
 
 
 class NoPayment(Exception):
@@ -66,14 +82,21 @@ _CVMS = {
 }
 _TC, _AAC = 0x40, 0x00
 
+CARDS = ("pan", "track_2", "chip_pan", "chip_track_2", "track_1", "track_3")
+"""Elements that are card numbers; none of them is written."""
+_NUMBERS = ("amount", "floor_limit", "tvr", "sent")
+_TEXTS = ("terminal", "rrn")
+_TOO_MANY = 10
+"""Digits in a row of a card number: more than a BIN has, and no chance."""
 
-def row_of(elements: Elements, mti: str, key: bytes) -> dict[str, Any]:
+
+def row_of(elements: Elements, mti: str, key: bytes) -> Row:
     """Fields of the payment schema by name; those that are not there are left out.
 
     ``mti``: "0200", or "" of TLV data; ``key``: of the token (:func:`tinyfin.data.tokens.token_of`
     of the digits of the card number). Raises Unreadable, NoPayment.
     """
-    row: dict[str, Any] = {}
+    row: Row = {}
     for name, element, most in (
         ("amount_minor", "amount", 10**12 - 1),
         ("mcc", "mcc", 9999),
@@ -85,21 +108,16 @@ def row_of(elements: Elements, mti: str, key: bytes) -> dict[str, Any]:
     for name, element in (("tvr", "tvr"), ("atc", "atc"), ("floor_limit_minor", "floor_limit")):
         if element in elements:
             row[name] = int(elements[element].text, 16)
-    entry = _leading(elements.get("entry"))
-    if entry in _ENTRY_MODES:
-        row["entry_mode"] = _ENTRY_MODES[entry]
-    kind = _type(elements, mti)
-    if kind is not None:
-        row["transaction_type"] = kind
-    cvm = _cvm(elements, row.get("entry_mode", ""))
-    if cvm is not None:
-        row["cvm"] = cvm
+    entry = _ENTRY_MODES.get(_leading(elements.get("entry")))
     card = card_of(elements)
-    if card:
-        row["token"] = token_of(card, key)
-    if "approval" in elements:
-        row["approval_hash"] = hash_of(elements["approval"].text)
-    return row
+    row |= {
+        "entry_mode": entry,
+        "transaction_type": _type(elements, mti),
+        "cvm": _cvm(elements, entry or ""),
+        "token": token_of(card, key) if card else None,
+        "approval_hash": hash_of(elements["approval"].text) if "approval" in elements else None,
+    }
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def number_of(value: Value, most: int) -> int:
@@ -170,6 +188,29 @@ def card_of(elements: Elements) -> str:
             f"{value.what} holds no card number of 8 to 19 digits in the form that it must have"
         )
     return found[1]
+
+
+def require_no_card(elements: Elements) -> None:
+    """Raises Unreadable where an element that is written holds a card number, or ten digits in a
+    row of one that its message has, as characters or two in a byte."""
+    said = [(elements[name].what, elements[name].text) for name in _NUMBERS if name in elements]
+    for value in (elements[name] for name in _TEXTS if name in elements):
+        if not value.text.isprintable():
+            raise Unreadable(f"{value.what} holds characters that cannot be printed")
+        if hide_pans(value.text) != value.text:
+            raise Unreadable(f"{value.what} holds a card number")
+        said += [(value.what, value.text), (value.what, value.text.encode().hex())]
+    local = [elements[name] for name in ("date", "time") if name in elements]
+    said.append((" and ".join(x.what for x in local), "".join(x.text for x in local)))
+    for card in (elements[name].text for name in CARDS if name in elements):
+        for what, text in said:
+            if _shares_digits(re.sub(r"\W", "", text), card):
+                raise Unreadable(f"{what} holds digits of the card number")
+
+
+def _shares_digits(text: str, card: str) -> bool:
+    runs = {text[i : i + _TOO_MANY] for i in range(len(text) - _TOO_MANY + 1)}
+    return any(run in card for run in runs if run.isdigit() and len(run.strip("0")) > 3)
 
 
 def answer_of(elements: Elements) -> tuple[str | None, int | None]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,31 +33,29 @@ _NAMES = {
     22: "entry",
     25: "condition",
     35: "track_2",
+    36: "track_3",
     37: "rrn",
     38: "approval",
     39: "response",
     41: "terminal",
+    45: "track_1",
     49: "currency",
     90: "original",
     95: "replacement",
 }
-_KEYS: Mapping[str, type] = {
-    "data_enc": str,
-    "len_enc": str,
-    "len_type": int,
-    "max_len": int,
-    "len_count": str,
-    "left_pad": str,
-    "right_pad": str,
-    "desc": str,
+_KEYS = {
+    **dict.fromkeys(("data_enc", "len_enc", "len_count", "left_pad", "right_pad", "desc"), str),
+    **dict.fromkeys(("len_type", "max_len"), int),
 }
+_Spec = dict[str, dict[str, Any]]
+"""Of pyiso8583: by data element, its keys, which are of :data:`_KEYS`."""
 
 
 @dataclass(frozen=True)
 class Dialect:
     """How a network writes messages: a specification of pyiso8583, and bytes before the MTI."""
 
-    spec: Mapping[str, Mapping[str, Any]]
+    spec: _Spec
     header_bytes: int = 0
 
 
@@ -92,7 +89,7 @@ def load_dialect(name: str) -> Dialect:
     return Dialect(spec, header)
 
 
-def _change(spec: dict[str, dict[str, Any]], number: str, keys: Any, where: str) -> None:
+def _change(spec: _Spec, number: str, keys: object, where: str) -> None:
     if number not in spec:
         raise ConfigError(f"{where}: no data element; 2..128, or h, t, p")
     if not isinstance(keys, dict):
@@ -112,11 +109,11 @@ def _change(spec: dict[str, dict[str, Any]], number: str, keys: Any, where: str)
             raise ConfigError(f"{where}: {key} = {coding!r} is no encoding") from None
 
 
-def _built_in(name: str) -> dict[str, dict[str, Any]]:
+def _built_in(name: str) -> _Spec:
     from iso8583 import specs
 
     found = specs.default_ascii if name == "ascii-hex" else specs.default
-    spec: dict[str, dict[str, Any]] = {key: dict(value) for key, value in found.items()}
+    spec: _Spec = {key: dict(value) for key, value in found.items()}
     spec["55"]["max_len"] = 999
     if name == "bcd":
         spec["t"]["data_enc"] = "b"

@@ -8,10 +8,18 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from tinyfin.captures.calendar import Calendar
-from tinyfin.captures.elements import Elements, NoPayment, answer_of, card_of, number_of, row_of
+from tinyfin.captures.elements import (
+    Elements,
+    NoPayment,
+    Row,
+    answer_of,
+    card_of,
+    number_of,
+    require_no_card,
+    row_of,
+)
 from tinyfin.captures.messages import Unreadable
 from tinyfin.data.tokens import token_of
 
@@ -28,7 +36,8 @@ _REQUEST, _RESPONSE, _ADVICE = "0", "1", "2"
 
 @dataclass
 class _Waiting:
-    row: dict[str, Any]
+    row: Row
+    time: dt.datetime
     since: dt.datetime
     """By the clock of the capture."""
     keys: list[tuple[str, str, str]]
@@ -63,7 +72,7 @@ class Joiner:
     """By terminal, class and function of the MTI, and "stan " or "rrn " with the number."""
     _count: int = 0
 
-    def add(self, mti: str, elements: Elements) -> Iterator[dict[str, Any]]:
+    def add(self, mti: str, elements: Elements) -> Iterator[Row]:
         """Take a message; gives the rows that nothing changes any more. Raises Unreadable.
 
         ``mti`` "" is TLV data, a transaction of its own.
@@ -72,7 +81,9 @@ class Joiner:
         kind, function = (mti[1:2], mti[2:3]) if mti else (_FINANCIAL, _ADVICE)
         if kind not in (_AUTHORISATION, _FINANCIAL, _REVERSAL) or function not in "0123":
             self.passed_over[f"MTI {mti}"] += 1
-        elif kind == _REVERSAL and function in (_REQUEST, _ADVICE):
+            return
+        require_no_card(elements)
+        if kind == _REVERSAL and function in (_REQUEST, _ADVICE):
             self._reverse(elements)
         elif kind == _REVERSAL or function == "3":
             self.passed_over["answers to advices and reversals"] += 1
@@ -85,13 +96,13 @@ class Joiner:
         else:
             yield from self._begin(mti, kind + function, elements)
 
-    def rest(self) -> Iterator[dict[str, Any]]:
+    def rest(self) -> Iterator[Row]:
         """The rows that still wait."""
         for waiting in self._waiting.values():
             yield waiting.row
         self._waiting.clear()
 
-    def _begin(self, mti: str, kind: str, elements: Elements) -> Iterator[dict[str, Any]]:
+    def _begin(self, mti: str, kind: str, elements: Elements) -> Iterator[Row]:
         terminal = self._terminal(elements)
         sent, local = self.calendar.sent(elements), self.calendar.local(elements)
         time = sent or local
@@ -106,6 +117,7 @@ class Joiner:
         answer, response = answer_of(elements) if advice else (None, None)
         if mti and advice and "response" not in elements:
             answer = "approved" if answer is None else answer  # an advice says what was done
+        numbers = {name: _text(elements, name) for name in ("stan", "rrn")}
         row |= {
             "time": time,
             "local_time": local or time,
@@ -113,16 +125,15 @@ class Joiner:
             "result": answer,
             "response": response,
             "outcome_time": None if answer is None else time,
-            "rrn": _text(elements, "rrn") or None,
+            "rrn": numbers["rrn"] or None,
         }
-        numbers = {name: _text(elements, name) for name in ("stan", "rrn")}
         keys = [(terminal, kind, f"{name} {number}") for name, number in numbers.items() if number]
         self._count += 1
-        self._waiting[self._count] = _Waiting(row, self.calendar.now or time, keys)
+        self._waiting[self._count] = _Waiting(row, time, self.calendar.now or time, keys)
         self._index |= dict.fromkeys(keys, self._count)
         yield from self._ripe()
 
-    def _ripe(self) -> Iterator[dict[str, Any]]:
+    def _ripe(self) -> Iterator[Row]:
         now, most = self.calendar.now, dt.timedelta(hours=KEPT_H)
         while self._waiting:
             number, oldest = next(iter(self._waiting.items()))
@@ -228,8 +239,7 @@ class Joiner:
 
     def _after(self, elements: Elements, found: _Waiting) -> dt.datetime:
         """When a message was sent, never before its transaction."""
-        begun: dt.datetime = found.row["time"]
-        return max(self.calendar.sent(elements) or begun, begun)
+        return max(self.calendar.sent(elements) or found.time, found.time)
 
 
 def _text(elements: Elements, name: str) -> str:

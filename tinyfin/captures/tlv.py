@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tinyfin.captures.elements import Elements, Value
+from tinyfin.captures.elements import CARDS, Elements, Value
 from tinyfin.captures.messages import Unreadable
 
 __all__ = ["DataObject", "add_tags", "walk"]
@@ -123,5 +123,7 @@ def add_tags(elements: Elements, data: bytes) -> None:
             raise _broken(found.offset, f"{what} has {len(found.value)} bytes, not {least}..{most}")
         text = found.value.decode("latin-1") if kind == "an" else found.value.hex().upper()
         before = elements.setdefault(name, Value(text, what))
+        if before.what != what and f"chip_{name}" in CARDS:
+            before = elements.setdefault(f"chip_{name}", Value(text, what))
         if before.what == what and before.text != text:
             raise _broken(found.offset, f"{what} comes twice, with different values")

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tinyfin.cli.fleet_backup import backup, restore
 from tinyfin.cli.fleet_campaign import campaign
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
 from tinyfin.cli.fleet_drift import answer, drift, requests
+from tinyfin.cli.fleet_experiment import experiment
+from tinyfin.cli.fleet_hawkbit import hawkbit
 from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
@@ -27,7 +30,20 @@ def command() -> None:
     """Reports of many terminals: take them, keep them in a lake of Parquet files, ask the lake."""
 
 
-for verb in (serve, pull, push, drift, requests, answer, campaign, simulate):
+for verb in (
+    serve,
+    pull,
+    push,
+    backup,
+    restore,
+    campaign,
+    experiment,
+    hawkbit,
+    drift,
+    requests,
+    answer,
+    simulate,
+):
     command.add_command(verb)
 
 
@@ -146,18 +162,27 @@ def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool
 
 @command.command("labels")
 @lake_argument
-@click.argument("file", type=DataFile(Path))
+@click.argument("files", nargs=-1, required=True, type=DataFile(Path))
+@click.option(
+    "--config",
+    "config_path",
+    type=FILE,
+    help="tinyfin.toml: FILES are transactions, and what its [labels] and label column say of them "
+    "is merged, as training has it.",
+)
 @json_option
-def labels(lake: Path, file: Path, as_json: bool) -> None:
-    """Merge FILE (CSV, Parquet or Arrow): what became known of transactions.
+def labels(lake: Path, files: tuple[Path, ...], config_path: Path | None, as_json: bool) -> None:
+    """Merge FILES (CSV, Parquet or Arrow): what became known of transactions.
 
     Columns: terminal, its id; id of the transaction; time of it, and known, when it became known,
     in seconds since 2000-01-01; label, fraud or cleared; token of the card, and alerted, yes or no,
-    where they are known.
+    where they are known. Other layouts, and rows without an id, need --config.
     """
+    from tinyfin.config import load
     from tinyfin.fleet.labels import add_labels
 
-    count, left_out = add_labels(_open(lake), file)
+    config = None if config_path is None else load(config_path)
+    count, left_out = add_labels(_open(lake), files, config, note)
     facts = {"labels": count, "left_out": left_out}
     emit(facts, as_json, f"{lake}: {count} labels, {left_out} of them erased or too old")
 
@@ -218,8 +243,15 @@ def status(lake: Path, as_json: bool) -> None:
     rows = [("fact", "value")]
     for name, value in facts.items():
         several = value.items() if isinstance(value, dict) else [("", value)]
-        rows += [(f"{name} {key}".rstrip(), str(one)) for key, one in several]
+        rows += [(f"{name} {key}".rstrip(), _figure(one)) for key, one in several]
     emit(facts, as_json, "\n".join(aligned(rows)))
+
+
+def _figure(value: object) -> str:
+    """A number in short; of one that came next to that of training, both."""
+    if isinstance(value, dict):
+        return f"{_figure(value['came'])}; training: {_figure(value['training'])}"
+    return "not known" if value is None else f"{value:.4g}" if type(value) is float else str(value)
 
 
 @command.command("retain")

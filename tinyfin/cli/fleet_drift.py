@@ -62,10 +62,11 @@ def _opened(
     from tinyfin.fleet.lake import Lake, day_number, newest_day
     from tinyfin.fleet.monitors import read_strata
     from tinyfin.pack.trust import require_trusted, trusted_keys
+    from tinyfin.registry.contents import pack_in_service
     from tinyfin.targets.flash import run_pack
 
-    opened, file = Lake(lake), run_pack(pack)
-    found = require_trusted(file.read_bytes(), trusted_keys(pack, keys), file)
+    opened, file = Lake(lake), run_pack(pack_in_service(pack))
+    found = require_trusted(file.read_bytes(), trusted_keys(file, keys), file)
     day = newest_day(opened) if as_of is None else day_number(as_of.date())
     return opened, found, day, None if inventory is None else read_strata(opened, inventory)
 
@@ -138,9 +139,14 @@ def requests(
     from tinyfin.fleet.requests import judged, record, requests_of
     from tinyfin.pack.signing import load_key
     from tinyfin.registry.registry import Registry
+    from tinyfin.training.run_folder import open_run
 
     opened, pack, day, strata = _opened(lake, pack_path, inventory, as_of, public_keys)
-    found = judged(opened, pack, day, strata, None if review_by is None else review_by.date())
+    review = None if review_by is None else review_by.date()
+    if review is None and pack_path.is_dir():
+        by = open_run(pack_path).config().card.review_by
+        review = None if by is None else dt.date.fromisoformat(by)
+    found = judged(opened, pack, day, strata, review)
     registry = Registry(folder)
     if key_path is not None:
         record(registry, pack, found.causes, day, load_key(key_path, "person"))

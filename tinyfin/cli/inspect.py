@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tinyfin.cli.output import emit, json_option
 from tinyfin.cli.trust import public_key_option, seal_key_option
 from tinyfin.errors import InputError
+
+if TYPE_CHECKING:
+    from tinyfin.tflite.model import Tensor
 
 __all__ = ["command"]
 
@@ -40,7 +43,7 @@ def command(file: str, seal_key: Path | None, public_keys: tuple[Path, ...], as_
         data = Path(file).read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}; check the path") from error
-    by: dict[str, Any] = {}
+    by: dict[str, object] = {}
     said = ""
     if data[:4] == _SEALED_MAGIC:
         by, said, data = _sealed(Path(file), seal_key, data)
@@ -58,7 +61,7 @@ def command(file: str, seal_key: Path | None, public_keys: tuple[Path, ...], as_
     emit({**by, **result}, as_json, f"{said}\n{text}" if said else text)
 
 
-def _sealed(path: Path, seal_key: Path | None, data: bytes) -> tuple[dict[str, Any], str, bytes]:
+def _sealed(path: Path, seal_key: Path | None, data: bytes) -> tuple[dict[str, object], str, bytes]:
     """What to say of a sealed file, and what is in it: empty without the key."""
     from tinyfin.cli.sealing import contents
     from tinyfin.field.sealing import parse_sealed
@@ -104,7 +107,7 @@ def _tflite(data: bytes, file: str) -> dict[str, Any]:
     }
 
 
-def _tensor(tensor: Any) -> dict[str, Any]:
+def _tensor(tensor: Tensor) -> dict[str, object]:
     return {
         "name": tensor.name,
         "shape": list(tensor.shape),

@@ -113,8 +113,9 @@ def command(
     from tinyfin.config import load, parse_moment
     from tinyfin.pack.signing import load_key
     from tinyfin.pack.trust import trusted_keys
+    from tinyfin.registry.contents import pack_in_service
     from tinyfin.registry.registry import Registry
-    from tinyfin.release.workflow import FOLDER, Options
+    from tinyfin.release.workflow import Options
     from tinyfin.retraining.workflow import Asked, retrain
     from tinyfin.targets.flash import run_pack
     from tinyfin.training.run_folder import open_run
@@ -128,7 +129,7 @@ def command(
         until_s = None if until is None else parse_moment(until)
     except ValueError as error:
         raise ConfigError(f"--until {until!r}: {error}") from error
-    released = parent / FOLDER / "model.tfpack"
+    pack = run_pack(pack_in_service(parent))
     claim(Path(out) / name, make_folder=True)
     found, event = retrain(
         data,
@@ -137,8 +138,8 @@ def command(
         Asked(
             cause=cause,
             request=request,
-            parent=released if released.is_file() else run_pack(parent),
-            parent_keys=trusted_keys(parent, public_keys),
+            parent=pack,
+            parent_keys=trusted_keys(pack, public_keys),
             without_control=without_control,
             influence=influence,
             gate=gate,

@@ -42,14 +42,8 @@ def command(run: str, terminals: int, public_keys: tuple[Path, ...], served: Ser
     pack = folder.pack_bytes()
     require_trusted(pack, keys, folder.pack)
     service = ScoringService(
-        pack,
-        folder.config().schema,
-        folder=served.folder,
-        terminals=terminals,
-        keys=keys,
-        sync=served.sync,
-        save_every_s=served.save_every_s,
+        pack, folder.config().schema, terminals=terminals, keys=keys, **served.options()
     )
-    if not service.has_network:
+    if not service.terminals.has_network:
         raise InputError(f"{folder.pack}: the pack holds no network; run `tinyfin quantize` first")
     served.answer(service)

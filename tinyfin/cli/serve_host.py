@@ -39,8 +39,4 @@ def command(cards: int, shard: int, shards: int, served: Served) -> None:
     from tinyfin.serving.host_service import HostService
 
     context = HostContext(cards, shard=shard, shards=shards)
-    served.answer(
-        HostService(
-            context, folder=served.folder, sync=served.sync, save_every_s=served.save_every_s
-        )
-    )
+    served.answer(HostService(context, **served.options()))

@@ -15,7 +15,7 @@ from tinyfin import optional_packages
 from tinyfin.cli.output import claim, emit, json_option, note
 
 if TYPE_CHECKING:
-    from tinyfin.serving.service import Service
+    from tinyfin.serving.service import Options, Service
 
 __all__ = ["Served", "serving_options"]
 
@@ -53,6 +53,11 @@ _OPTIONS = (
         show_default=True,
         help="Seconds from one snapshot to the next.",
     ),
+    click.option(
+        "--card-shaped-tokens",
+        is_flag=True,
+        help="Tokens look like card numbers, as some of a vault do: one alone is not refused.",
+    ),
     click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM): answer by TLS."),
     click.option("--tls-key", type=_FILE, help="Its private key (PEM)."),
     click.option(
@@ -61,32 +66,11 @@ _OPTIONS = (
         help="Answer only clients with a certificate of this authority (PEM).",
     ),
     click.option(
-        "--body-bytes",
-        type=click.IntRange(1000, 1 << 30),
-        default=1 << 20,
-        show_default=True,
-        help="Most bytes of a request.",
-    ),
-    click.option(
-        "--batch",
-        type=click.IntRange(1, 100_000),
-        default=1000,
-        show_default=True,
-        help="Most items of a request.",
-    ),
-    click.option(
         "--deadline-s",
         type=click.FloatRange(0.1, 600),
         default=10,
         show_default=True,
         help="Seconds within which a request must arrive.",
-    ),
-    click.option(
-        "--connections",
-        type=click.IntRange(1, 1_000_000),
-        default=1000,
-        show_default=True,
-        help="Most connections; others are answered with 503.",
     ),
 )
 
@@ -101,13 +85,11 @@ class Served:
     folder: Path | None
     sync: bool
     save_every_s: float
+    card_shaped_tokens: bool
     tls_cert: Path | None
     tls_key: Path | None
     tls_client_ca: Path | None
-    body_bytes: int
-    batch: int
     deadline_s: float
-    connections: int
     as_json: bool
 
     def claim(self) -> None:
@@ -124,6 +106,15 @@ class Served:
         else:
             claim(self.folder / "state", make_folder=True)
 
+    def options(self) -> Options:
+        """Of the service."""
+        return {
+            "folder": self.folder,
+            "sync": self.sync,
+            "save_every_s": self.save_every_s,
+            "card_shaped_tokens": self.card_shaped_tokens,
+        }
+
     def answer(self, service: Service) -> None:
         """Answer until a signal ends the process."""
         if self.folder is not None:
@@ -132,7 +123,7 @@ class Served:
         from tinyfin.serving.server import Listening, known_hosts, serve
         from tinyfin.serving.web import Limits, application
 
-        limits = Limits(self.body_bytes, self.batch, self.deadline_s, self.connections)
+        limits = Limits(deadline_s=self.deadline_s)
         where = Listening(self.host, self.port, self.tls_cert, self.tls_key, self.tls_client_ca)
         serve(
             application(service, limits, known_hosts(self.host, self.allow_hosts)),

@@ -18,6 +18,9 @@ from tinyfin.cli.output import DataFile, claim, emit, json_option, note
 from tinyfin.cli.trust import seal_key_option
 
 if TYPE_CHECKING:
+    from tinyfin.data.events import Notices
+    from tinyfin.data.transactions import Transactions
+    from tinyfin.twin import Twin
     from tinyfin.wire.client import Client
 
 __all__ = ["command"]
@@ -397,8 +400,8 @@ def _put(client: Client, data: bytes) -> None:
 
 
 def _replayed(
-    tx: Any, terminal: str, notices: Any, pack: bytes, keys: tuple[bytes, ...]
-) -> tuple[Any, int]:
+    tx: Transactions, terminal: str, notices: Notices, pack: bytes, keys: tuple[bytes, ...]
+) -> tuple[Twin, int]:
     import difflib
 
     from tinyfin.data.events import event_stream

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -77,6 +77,7 @@ __all__ = [
     "native_columns",
     "parse_duration",
     "parse_moment",
+    "with_features",
 ]
 
 _SHORT = {full: short for short, full in ALIASES.items()}
@@ -142,6 +143,15 @@ def from_table(table: Mapping[str, object], path: Path | None = None) -> Config:
         sections = sections.model_copy(update={"features": _of_fields(sections.features, schema)})
     parts = {name: getattr(sections, name) for name in Sections.model_fields}
     return Config(schema=schema, path=path, table=dict(table), **parts)
+
+
+def with_features(config: Config, changes: Mapping[str, object]) -> Config:
+    """The configuration with these keys of [features] changed. Raises ValueError."""
+    given = config.features.model_dump(exclude_unset=True) | dict(changes)
+    features = Features.model_validate(given)
+    if features.names == "fields":
+        features = _of_fields(features, config.schema)
+    return replace(config, features=features)
 
 
 def _of_fields(features: Features, schema: Schema) -> Features:

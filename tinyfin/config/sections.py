@@ -261,9 +261,9 @@ class Model(Section):
 class Search(Section):
     """[search]: what ``train --search`` tries, and what the model may cost on a target.
 
-    Each list holds the values to try of a key of [model] (``options``: lists by option); a key that
-    is left out keeps the value of [model]. All combinations are tried when there are at most
-    ``trials``, else so many of them, drawn with the model's seed.
+    Each list holds the values to try of a key of [model] (``options``: lists by option), ``names``
+    and ``max_state`` of [features]; a key that is left out keeps its value. All combinations are
+    tried when there are at most ``trials``, else so many of them, drawn with the model's seed.
     """
 
     target: str = "cortex-m4"
@@ -287,6 +287,10 @@ class Search(Section):
     l2: list[Annotated[float, Field(ge=0)]] | None = None
     dropout: list[Annotated[float, Field(ge=0, lt=1)]] | None = None
     options: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    names: Annotated[list[str | list[str]], Field(min_length=1)] | None = None
+    """Sets of features, or lists of features."""
+    max_state: Annotated[list[Size], Field(min_length=1)] | None = None
+    """Bytes that a terminal's state may take; training chooses the capacities within them."""
 
 
 class Costs(Section):

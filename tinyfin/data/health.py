@@ -25,8 +25,9 @@ _GAP_S = 3600
 _TIMES = 2
 """A silence is so many times as long as what is usual."""
 _LISTED = 20
-_CODES = {"currency": frozenset({0, *CURRENCIES}), "mcc": frozenset(range(10_000))}
-"""Numbers of ISO 4217, and the four digits of ISO 18245; 0 says that there is none."""
+_CODES = {"currency": frozenset({0, *CURRENCIES}), "mcc": frozenset({0, *range(700, 10_000)})}
+"""Numbers of ISO 4217, and the ranges of ISO 18245 that begin with 0700 (what is below is reserved;
+the first code is 0742); 0 says that there is none."""
 
 Ints = npt.NDArray[np.int64]
 

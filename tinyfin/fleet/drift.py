@@ -53,6 +53,10 @@ BASELINE_DAYS, WINDOW_DAYS = 28, 7
 """A stratum's newest days are compared with the first days of its terminals under the pack."""
 
 
+STRATA_ALPHA = 0.01
+"""Of the tests of all histograms and strata of a day; a dozen terminals show no less."""
+
+
 class HistogramDrift(Facts):
     """A histogram of a terminal or of a stratum, before and now."""
 
@@ -162,9 +166,8 @@ def strata_on(counts: FleetCounts, day: int) -> dict[str, list[Pooled]]:
 
 
 def has_drifted(found: Pooled, tests: int) -> bool:
-    """At the level :data:`~tinyfin.training.terminal_drift.ALPHA` over so many tests, and by enough
-    to matter."""
-    return found.p_value < ALPHA / tests and found.stability_index > LEAST_INDEX
+    """At the level :data:`STRATA_ALPHA` over so many tests, and by enough to matter."""
+    return found.p_value < STRATA_ALPHA / tests and found.stability_index > LEAST_INDEX
 
 
 def _terminals(counts: FleetCounts, names: Sequence[str]) -> tuple[list[HistogramDrift], int]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from tinyfin.fleet.drift import FleetDrift, HistogramDrift
 from tinyfin.monitoring.blocks import lines_figure
-from tinyfin.pages.blocks import Block, count, fixed, number, spread, table, text
+from tinyfin.pages.blocks import Block, count, fixed, number, spread, table
 from tinyfin.pages.render import Headline, PageSection, page
 from tinyfin.results.facts import NAN
 from tinyfin.training.terminal_drift import LEAST_INDEX
 
 __all__ = ["precision_rows", "render"]
 
+_MOST = 100
+"""Histograms of terminals that are listed."""
 _HEAD = ["histogram", "terminals", "events", "stability index", "JS distance", "p", "drifted"]
 
 
@@ -38,7 +40,9 @@ def render(found: FleetDrift) -> str:
         f"Fleet: drift of pack {found.pack[:8]}",
         subtitle=f"{found.terminals:,} terminals, up to {found.as_of}",
         verdict=Headline(
-            f"{len(moved)} histograms of strata have drifted" if moved else "No stratum drifts",
+            f"Drift in {len(moved)} of {len(found.strata)} histograms"
+            if moved
+            else "No stratum drifts",
             not moved,
             [f"{one.of}: {one.histogram}, {fixed(one.stability_index)}." for one in moved[:5]],
         ),
@@ -50,17 +54,12 @@ def render(found: FleetDrift) -> str:
         sections=[
             PageSection("score", "Score by day", [score]),
             PageSection("strata", "Strata", [_table("Each against its past", found.strata)]),
-            PageSection("terminals", "Terminals", _terminals(found, by_chance)),
+            PageSection(
+                "terminals", "Terminals", [_table("Those that differ", found.drifts[:_MOST])]
+            ),
         ],
         facts_file="the output of tinyfin fleet drift --json",
     )
-
-
-def _terminals(found: FleetDrift, by_chance: str) -> list[Block]:
-    said = (
-        f"{found.drifted:,} of {found.compared:,} terminals differ from their own past; {by_chance}"
-    )
-    return [text(f"{said}, at most."), _table("Those that differ", found.drifts)]
 
 
 def _table(caption: str, rows: list[HistogramDrift]) -> Block:
@@ -91,10 +90,8 @@ def precision_rows(found: FleetDrift) -> list[tuple[str, str, str]]:
             said = f"{promised:.3f} promised" if seen.exact_bins else f"{promised:.3f} at least"
             rows.append((f"estimated {name}", spread(*pair), said))
     if (came := found.realised) is not None:
-        for name, value, between in (
-            ("precision", came.precision, came.precision_interval),
-            ("recall", came.recall, came.recall_interval),
-        ):
-            shown = "-" if between is None else spread(*between)
-            rows.append((f"realised {name}", shown, f"{fixed(value)} to {came.last_day}"))
+        for name, share in (("precision", came.precision), ("recall", came.recall)):
+            if share is not None:
+                said = f"{share[0]:.3f} up to {came.last_day}"
+                rows.append((f"realised {name}", spread(*share[1:]), said))
     return rows

@@ -35,6 +35,8 @@ MATURE_DAYS = 28
 _ONE = 1 << 32
 Reals = npt.NDArray[np.float64]
 Interval = tuple[float, float]
+Share = tuple[float, float, float]
+"""A share, and the low and the high end of its 95 % interval."""
 
 _LABELLED = f"""
     WITH ran AS (
@@ -76,10 +78,8 @@ class Realised(Facts):
     last_day: str
     alerts: int
     frauds: int
-    precision: float | None
-    precision_interval: Interval | None
-    recall: float | None
-    recall_interval: Interval | None
+    precision: Share | None
+    recall: Share | None
 
 
 def estimated(pack: Pack, counts: Ints) -> tuple[Interval, Interval] | None:
@@ -91,66 +91,52 @@ def estimated(pack: Pack, counts: Ints) -> tuple[Interval, Interval] | None:
     at = pack.decision.alert_q32
     if at is None or not counts.sum():
         return None
+    low, high, _ = _means(pack)
     edges = np.array([0, *pack.drift.score.edges, _ONE], np.float64) / _ONE
-    low, high = _means(pack, edges)
     threshold = at / _ONE
-    above, below = edges[:-1] >= threshold, edges[1:] <= threshold
-    divided = ~(above | below)  # at most one bin: none of its events are alerts, or all are
-    n = counts.sum(0).astype(np.float64)
-    alerts, more = float(n[above].sum()), float(n[divided].sum())
-    if not alerts + more:
+    found = []
+    # of a bin that the threshold divides none of the events are alerts, or all are
+    for hit in (edges[:-1] >= threshold, edges[1:] > threshold):
+        least = np.where(hit, np.maximum(low, threshold), low)
+        most = np.where(hit, high, np.minimum(high, threshold))
+        if counts[:, hit].any():
+            found.append(_expected(counts, hit, least, most))
+    if not found:
         return None
-    least, most = float((n * low)[above].sum()), float((n * high)[above].sum())
-    top = float((n * edges[1:])[divided].sum())
-    lows, highs = [(least + more * threshold) / (alerts + more)], [(most + top) / (alerts + more)]
-    if alerts:
-        lows.append(least / alerts)
-        highs.append(most / alerts)
-    missed = float((n * high)[below].sum()) + top, float((n * low)[below].sum())
-    recall = (
-        least / max(least + missed[0], 1e-12),
-        (most + top) / max(most + top + missed[1], 1e-12),
-    )
-    middle = (low + high) / 2
-    hit, lost = above | divided, below
-    own, other = ((counts[:, part] * middle[part]).sum(1) for part in (hit, lost))
+    low_ends, high_ends = np.min(found, axis=0)[:, 0], np.max(found, axis=0)[:, 1]
+    if len(found) == 1:
+        low_ends[1] = 0.0  # there may be no alert at all
+    precision, recall = zip(np.maximum(low_ends, 0.0), np.minimum(high_ends, 1.0), strict=True)
+    return (float(precision[0]), float(precision[1])), (float(recall[0]), float(recall[1]))
+
+
+def _expected(counts: Ints, hit: npt.NDArray[np.bool_], low: Reals, high: Reals) -> Reals:
+    """[[low, high] of the precision, the same of the recall] where the bins ``hit`` are alerts."""
+    n, middle = counts.sum(0).astype(np.float64), (low + high) / 2
+    (a, b), (c, d) = (((n * x)[hit].sum(), (n * x)[~hit].sum()) for x in (low, high))
+    own, all_ = (counts[:, hit] * middle[hit]).sum(1), (counts * middle).sum(1)
     chance = n * middle * (1 - middle)
-    shares = own.sum() / (alerts + more), own.sum() / max(own.sum() + other.sum(), 1e-12)
-    spread = (
-        _spread(own, counts[:, hit].sum(1), shares[0], float(chance[hit].sum())),
-        _spread(
-            own,
-            own + other,
-            shares[1],
-            float(chance[hit].sum() * (1 - shares[1]) ** 2 + chance[lost].sum() * shares[1] ** 2),
-        ),
-    )
-    return (
-        (max(0.0, min(lows) - spread[0]), min(1.0, max(highs) + spread[0])),
-        (max(0.0, recall[0] - spread[1]), min(1.0, recall[1] + spread[1])),
-    )
+    alerts, share = counts[:, hit].sum(1), float(own.sum() / all_.sum())
+    once = _spread(own, alerts, float(own.sum() / alerts.sum()), float(chance[hit].sum()))
+    of_frauds = np.where(hit, (1 - share) ** 2, share**2) * chance
+    again = _spread(own, all_, share, float(of_frauds.sum()))
+    precision = a / alerts.sum() - once, c / alerts.sum() + once
+    return np.array([precision, (a / (a + d) - again, c / (c + b) + again)])
 
 
-def _means(pack: Pack, edges: Reals) -> tuple[Reals, Reals]:
-    """Between what the mean score of each bin lies."""
-    low, high = edges[:-1].copy(), edges[1:].copy()
-    rows, means = _released(pack)
-    if rows is not None and means is not None:
-        low = np.where(rows > 0, np.clip(means, low, high), low)
-        high = np.where(rows > 0, low, high)
-    return low, high
-
-
-def _released(pack: Pack) -> tuple[Ints | None, Reals | None]:
-    """Rows of the release by bin, and their mean scores, as the lineage of the pack has them."""
-    found = pack.lineage.get("score_bins")
-    bins = 0 if pack.drift is None else pack.drift.score.bins
-    if not isinstance(found, dict) or any(
-        not isinstance(found.get(key), list) or len(found[key]) != bins
-        for key in ("rows", "mean_q32")
-    ):
-        return None, None
-    return np.array(found["rows"], np.int64), np.array(found["mean_q32"], np.float64) / _ONE
+def _means(pack: Pack) -> tuple[Reals, Reals, Ints | None]:
+    """Between what the mean score of each bin lies, and how many rows of the release lay in each;
+    None where the lineage of the pack does not say."""
+    assert pack.drift is not None
+    edges = np.array([0, *pack.drift.score.edges, _ONE], np.float64) / _ONE
+    low, high = edges[:-1], edges[1:]
+    try:
+        found = pack.lineage["score_bins"]
+        rows = np.array(found["rows"], np.int64)
+        means = np.clip(np.array(found["mean_q32"], np.float64) / _ONE, low, high)
+        return np.where(rows > 0, means, low), np.where(rows > 0, means, high), rows
+    except (KeyError, TypeError, ValueError):
+        return low, high, None
 
 
 def _spread(part: Reals, of: Reals, share: float, chance: float) -> float:
@@ -167,9 +153,10 @@ def estimated_on(pack: Pack, counts: FleetCounts, day: int, days: int) -> Estima
     window = counts.by_terminal(rows)[:, counts.spans[0]]
     found = estimated(pack, window[window.sum(1) > 0])
     assert pack.drift is not None
-    released, _ = _released(pack)
+    released = _means(pack)[2]
     weights = np.array(pack.drift.score.weights) if released is None else released
-    promised = estimated(pack, _without_spread(weights))
+    # so many events that chance plays no part
+    promised = estimated(pack, weights[None, :] * (10**12 // max(int(weights.sum()), 1)))
     if found is None or promised is None:
         return None
     return Estimate(
@@ -182,11 +169,6 @@ def estimated_on(pack: Pack, counts: FleetCounts, day: int, days: int) -> Estima
         promised_precision=promised[0][0],
         promised_recall=promised[1][0],
     )
-
-
-def _without_spread(weights: Ints) -> Ints:
-    """The same shares of so many events that chance plays no part."""
-    return weights[None, :] * (10**12 // max(int(weights.sum()), 1))
 
 
 def precision(lake: Lake, pack: Pack, as_of: int) -> tuple[float, float, float] | None:
@@ -208,24 +190,21 @@ def realised_on(base: duckdb.DuckDBPyConnection, pack: Pack) -> Realised | None:
     if not len(rows["hits"]):
         return None
     alerts, hits, frauds = (np.asarray(rows[name]) for name in ("alerts", "hits", "frauds"))
-    precision, recall = _share(hits, alerts), _share(hits, frauds)
     return Realised(
         first_day=str(rows["first"].min())[:10],
         last_day=str(rows["last"].max())[:10],
         alerts=int(alerts.sum()),
         frauds=int(frauds.sum()),
-        precision=None if precision is None else precision[0],
-        precision_interval=None if precision is None else precision[1],
-        recall=None if recall is None else recall[0],
-        recall_interval=None if recall is None else recall[1],
+        precision=_share(hits, alerts),
+        recall=_share(hits, frauds),
     )
 
 
-def _share(hits: Reals, of: Reals) -> tuple[float, Interval] | None:
-    """A share with its 95 % interval: terminals are clusters; never narrower than Wilson's."""
+def _share(hits: Reals, of: Reals) -> Share | None:
+    """With terminals as clusters; never narrower than Wilson's."""
     if not of.sum():
         return None
     share = float(hits.sum() / of.sum())
     spread = _spread(hits, of, share, 0.0)
     low, high = wilson(share, float(of.sum()))
-    return share, (max(0.0, min(low, share - spread)), min(1.0, max(high, share + spread)))
+    return share, max(0.0, min(low, share - spread)), min(1.0, max(high, share + spread))

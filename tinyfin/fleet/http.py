@@ -18,30 +18,36 @@ if TYPE_CHECKING:
 
 __all__ = ["application", "server"]
 
+DEADLINE_S = 10.0
+"""For a report to arrive, and for a connection to say what it wants."""
 _MOST_CONNECTIONS = 1000
 _KEEP_ALIVE_S = 30
 _STATUS = {Why.SIZE: 413, Why.TERMINAL: 403, Why.MAC: 403, Why.OLD: 410, Why.ERASED: 410}
 
 
-def application(admission: Admission) -> Starlette:
+def application(admission: Admission, deadline_s: float = DEADLINE_S) -> Starlette:
     """An ASGI application. 201: the report is in the inbox, for good; the same report again is the
-    same answer. 403, 410, 413, 422: it is refused, the JSON says why, and it is kept aside. 503:
-    the disk takes nothing; send it again."""
+    same answer. 403, 410, 413, 422: it is refused, the JSON says why, and it is kept aside. 408: it
+    came too slowly, 503: the disk takes nothing; send it again."""
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
     from starlette.responses import JSONResponse
     from starlette.routing import Route
 
+    from tinyfin.http_deadlines import TooLong, body_of
+
     async def take(request: Request) -> JSONResponse:
-        data = bytearray()
-        async for piece in request.stream():
-            data += piece
-            if len(data) > MOST_BYTES:
-                text = f"more than {MOST_BYTES} bytes; POST one report at a time"
-                return _refusal(Why.SIZE, text)
         try:
-            name = await run_in_threadpool(admission.deliver, bytes(data))
+            data = await body_of(request, MOST_BYTES, deadline_s)
+        except TooLong:
+            text = f"more than {MOST_BYTES} bytes; POST one report at a time"
+            return _refusal(Why.SIZE, text)
+        except TimeoutError:
+            text = f"it did not arrive within {deadline_s:g} s; send it again"
+            return JSONResponse({"message": text}, 408, {"connection": "close"})
+        try:
+            name = await run_in_threadpool(admission.deliver, data)
         except Refused as error:
             return _refusal(error.why, str(error))
         except OSError as error:  # not kept: it has to come again
@@ -71,12 +77,15 @@ def server(
     certificate: Path | None = None,
     key: Path | None = None,
     clients: Path | None = None,
+    deadline_s: float = DEADLINE_S,
 ) -> uvicorn.Server:
     """A server that ``run()`` starts and SIGTERM ends. ``clients``: certificates of the authorities
     that sign those of clients. Raises ToolError without the packages, InputError when it is to
     listen to other machines without TLS and client certificates, or a file of these is wrong."""
     optional_packages.require(["starlette", "uvicorn"], "to take reports over HTTPS")
     import uvicorn
+
+    from tinyfin.http_deadlines import impatient
 
     given = [certificate, key, clients]
     if any(given) and not all(given):
@@ -87,7 +96,8 @@ def server(
             "--certificate-key and --client-ca, or listen on 127.0.0.1 behind a proxy that has them"
         )
     config = uvicorn.Config(
-        application(admission),
+        application(admission, deadline_s),
+        http=impatient(deadline_s),
         host=host,
         port=port,
         ssl_certfile=certificate,

@@ -267,7 +267,8 @@ class Lake:
             except InputError as error:
                 found.append(str(error))
                 continue
-            if f".{_digest(file_bytes(table))}." not in part.file or part.rows != len(table):
+            data = file_bytes(table) if self.settings.encrypted else path.read_bytes()
+            if f".{_digest(data)}." not in part.file or part.rows != len(table):
                 found.append(f"{path}: its rows are not those that were written")
             if not merged(place.table, [table]).equals(table):
                 found.append(f"{path}: its rows are not in order, or one is there twice")

@@ -98,8 +98,8 @@ class FleetCounts:
 
     @cached_property
     def first_day(self) -> Ints:
-        """int64[T]: of what is settled; the largest number where nothing is."""
-        first = np.full(len(self.terminals), np.iinfo(np.int64).max)
+        """int64[T]: of what is settled; a day that never comes where nothing is."""
+        first = np.full(len(self.terminals), 1 << 40)
         np.minimum.at(first, self.terminal[self.settled], self.day[self.settled])
         return first
 

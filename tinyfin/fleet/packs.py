@@ -13,6 +13,7 @@ from tinyfin.errors import InputError
 from tinyfin.fleet import durable
 from tinyfin.fleet.lake import Lake
 from tinyfin.pack.trust import require_trusted, trusted_keys
+from tinyfin.registry.contents import pack_in_service
 from tinyfin.results.run import RunFacts
 from tinyfin.targets.flash import run_pack
 from tinyfin.training.run_folder import open_run
@@ -45,8 +46,8 @@ class PackFacts(Document):
 def add_pack(lake: Lake, path: Path, public_keys: tuple[Path, ...] = ()) -> PackFacts:
     """Let the lake know a pack; of a run folder also what its training took notices for. Raises
     InputError, PackError."""
-    file = run_pack(path)
-    pack = require_trusted(file.read_bytes(), trusted_keys(path, public_keys), file)
+    file = run_pack(pack_in_service(path))
+    pack = require_trusted(file.read_bytes(), trusted_keys(file, public_keys), file)
     names = [str(name) for name in pack.meta.get("features", ())]
     histograms = []
     if pack.drift is not None:

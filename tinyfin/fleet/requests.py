@@ -136,8 +136,8 @@ def judged(
         promised = f"{estimate.promised_precision:.3f} promised"
         if estimate.precision[1] < least:
             causes[Cause.ESTIMATED] = f"at most {estimate.precision[1]:.3f} in a week; {promised}"
-        if realised is not None and realised.precision_interval is not None:
-            low, high = realised.precision_interval
+        if realised is not None and realised.precision is not None:
+            _, low, high = realised.precision
             if high < least:
                 causes[Cause.REALISED] = f"{low:.3f} to {high:.3f}; {promised}"
     if found := drifted_histograms(counts, histogram_names(pack), day):
@@ -223,16 +223,16 @@ def record(
     """Record a request for each cause of which there is none that is open, or was asked or answered
     within :data:`COOL_DOWN_DAYS`. The same day again records nothing. Raises as
     :meth:`Registry.record`."""
-    registry.events()
-    entry = registry.find(pack.pack_id.hex())
-    before = requests_of(registry, entry.pack)
     control = pack.decision is not None and pack.decision.control_share_q16 > 0
     made = []
-    for cause, why in causes.items():
-        same = [one for one in before if one.event.detail["cause"] == cause]
-        if all(one.answer and abs(day - one.last_day) >= COOL_DOWN_DAYS for one in same):
-            detail = Requested(cause=cause, control=control, day=date_of(day), why=why)
-            made.append(registry.record(ASKED, entry.pack, detail.as_dict(), key, now_s=now_s))
+    with registry.log.writing():  # nobody else asks meanwhile
+        entry = registry.find(pack.pack_id.hex())
+        before = requests_of(registry, entry.pack)
+        for cause, why in causes.items():
+            same = [one for one in before if one.event.detail["cause"] == cause]
+            if all(one.answer and day - one.last_day >= COOL_DOWN_DAYS for one in same):
+                detail = Requested(cause=cause, control=control, day=date_of(day), why=why)
+                made.append(registry.record(ASKED, entry.pack, detail.as_dict(), key, now_s=now_s))
     return made
 
 
@@ -248,7 +248,8 @@ def answer(
 ) -> Event:
     """Record what became of a request: the id of a candidate, or why there is none. Raises
     InputError when it is not open, and as :meth:`Registry.record`."""
-    asked = request_of(registry, number).event
-    assert asked.subject is not None
-    detail = Answered(day=date_of(day), pack=pack, request=number, why=why)
-    return registry.record(ANSWERED, asked.subject.pack, detail.as_dict(), key, now_s=now_s)
+    with registry.log.writing():
+        asked = request_of(registry, number).event
+        assert asked.subject is not None
+        detail = Answered(day=date_of(day), pack=pack, request=number, why=why)
+        return registry.record(ANSWERED, asked.subject.pack, detail.as_dict(), key, now_s=now_s)

@@ -53,8 +53,5 @@ def status_of(lake: Lake) -> dict[str, object]:
     }
 
 
-def _against(came: float | None, assumed: float | None) -> str:
-    def text(value: float | None) -> str:
-        return "not known" if value is None else f"{value:.4g}"
-
-    return f"{text(came)}; training: {text(assumed)}"
+def _against(came: float | None, assumed: float | None) -> dict[str, float | None]:
+    return {"came": came, "training": assumed}

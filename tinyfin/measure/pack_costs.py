@@ -361,7 +361,8 @@ def _summary(pack: bytes, counted: Counted, operators: dict[int, int], rest: int
         plain = np.zeros(1, np.int64)
     each = {BY_CODE[code].name: n for code, n in operators.items() if code in BY_CODE}
     share = {name: each.get(name, 0) * n for name, n in score_operators(pack).items()}
-    inputs = (parse_pack(pack).network or {}).get("input_length", 0)
+    plan = parse_pack(pack).network
+    inputs = plan["input_length"] if plan else 0
     bound = sum(share.values()) + rest + inputs * network
     largest = sorted(share.items(), key=lambda row: -row[1])[:_LARGEST]
     return Instructions(

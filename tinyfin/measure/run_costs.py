@@ -78,7 +78,7 @@ def pack_parts(run: RunFolder) -> tuple[dict[str, int], dict[str, int]]:
     sizes = sizes_of(program)
     pack = parse_pack(run.pack_bytes())
     plan = len(pack.plan or b"")
-    arena = int((pack.network or {}).get("arena_bytes", 0))
+    arena = pack.network["arena_bytes"] if pack.network else 0
     return (
         {"network": plan, "features and calibration": len(pack.data) - plan},
         {

@@ -106,6 +106,8 @@ class Calibration:
             raise PackError("CALI: offset 2: reserved bytes must be zero")
         rows = list(_KNOT.iter_unpack(payload[8:]))
         self = cls(tuple(r[0] for r in rows), tuple(r[1] for r in rows))
+        if any(r[2] >> 48 for r in rows[:-1]):
+            raise PackError("CALI: a slope is 2^48 or more")
         if tuple(r[2] for r in rows) != self.slopes_q16():
             raise PackError("CALI: its slopes are not those of its knots")
         return self

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinyfin.errors import InputError, PackError
 from tinyfin.features.check_program import check_program, reads_host
@@ -48,6 +48,9 @@ from tinyfin.pack.sections import (
 )
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key, hash32, key_id, sign, verify
 from tinyfin.schema import Schema, built_in
+
+if TYPE_CHECKING:
+    from tinyfin.pack.plan import PlanFacts
 
 __all__ = [
     "MAX_SECURITY_COUNTER",
@@ -272,7 +275,7 @@ def _names(schema: Schema, program: Program) -> dict[str, Any]:
     }
 
 
-def _describe_plan(plan: bytes) -> dict[str, Any]:
+def _describe_plan(plan: bytes) -> PlanFacts:
     from tinyfin.pack.plan import describe
 
     try:
@@ -348,7 +351,7 @@ class Pack:
         return self.sections.get("PLAN")
 
     @cached_property
-    def network(self) -> dict[str, Any] | None:
+    def network(self) -> PlanFacts | None:
         """What the plan holds, as :func:`tinyfin.pack.plan.describe` says."""
         return None if self.plan is None else _describe_plan(self.plan)
 

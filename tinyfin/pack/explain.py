@@ -58,7 +58,7 @@ def explain_pack(pack: Pack) -> dict[str, Any]:
         "schema": pack.meta.get("schema"),
         "fields": _fields(pack),
         "features": _feature_names(pack),
-        "operators": operators + [op["name"] for op in (network or {}).get("operators", [])],
+        "operators": operators + [op["name"] for op in (network["operators"] if network else ())],
         "memory_bytes": header.memory_bytes(arena),
         "state_bytes": header.state_bytes,
         "scratch_bytes": header.memory_bytes(arena) - -(-header.state_bytes // 16) * 16,

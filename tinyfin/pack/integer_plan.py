@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Required, TypedDict
 
 import numpy as np
 
@@ -75,14 +75,40 @@ def _trees(model: Forest) -> bytes:
     return b"".join(parts)
 
 
-def describe_integer_node(plan: bytes, position: int, code: int) -> dict[str, Any]:
-    """A record of one of these opcodes as a dict: name, inputs, outputs and what is its own."""
+class OperatorFacts(TypedDict, total=False):
+    """An operator of a plan: the first five of each, and what is its own."""
+
+    name: Required[str]
+    inputs: Required[int]
+    outputs: Required[int]
+    macs: Required[int]
+    weight_bytes: Required[int]
+    per_channel: bool
+    narrow: bool
+    activation: list[int]
+    depth: int
+    table_entries: int
+    at: int
+    count: int
+    second_inputs: int
+    constant: bool
+    entries: int
+    table_bytes: int
+
+
+def describe_integer_node(plan: bytes, position: int, code: int) -> OperatorFacts:
+    """A record of one of these opcodes."""
     _, _, _, _, _, inputs, outputs, _, option = _NODE.unpack_from(plan, position)
-    about: dict[str, Any] = {"inputs": inputs, "outputs": outputs, "macs": 0, "weight_bytes": 0}
+    about: OperatorFacts = {
+        "name": "FOREST",
+        "inputs": inputs,
+        "outputs": outputs,
+        "macs": 0,
+        "weight_bytes": 0,
+    }
     if code == OPCODES["DENSITY"]:
-        return about | {
-            "name": "DENSITY",
-            "entries": 256 >> option,
-            "table_bytes": inputs * (256 >> option),
-        }
-    return about | {"name": "FOREST", "depth": option, "table_bytes": outputs * 3 << option}
+        entries = 256 >> option
+        about |= {"name": "DENSITY", "entries": entries, "table_bytes": inputs * entries}
+    else:
+        about |= {"depth": option, "table_bytes": outputs * 3 << option}
+    return about

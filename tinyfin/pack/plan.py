@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from tinyfin.formats import (
     kernel_names,
 )
 from tinyfin.pack import lowering, plan_nodes
+from tinyfin.pack.integer_plan import OperatorFacts
 from tinyfin.pack.lowering import FullyConnected, Node, Table
 from tinyfin.tflite.model import TfliteModel
 
@@ -350,11 +351,26 @@ def _write_group(weights: NDArray[np.int64], layout: str) -> tuple[bytes, NDArra
     return np.ascontiguousarray(codes).tobytes(), _extra_bias(weights, layout)
 
 
-def describe(plan: bytes) -> dict[str, Any]:
-    """What a plan holds: ``operators`` (dicts), ``arena_bytes``, ``macs``, ``weight_bytes`` (one
-    per weight, padding apart), ``plan_bytes``, ``input_length``, ``output_length``, ``kernels``
-    (mask), ``kernel_names``, ``layout``, ``accumulators``. Raises PackError when the bytes are
-    not a plan."""
+class PlanFacts(TypedDict):
+    """What a plan holds."""
+
+    operators: list[OperatorFacts]
+    arena_bytes: int
+    macs: int
+    weight_bytes: int
+    """One per weight, padding apart."""
+    plan_bytes: int
+    input_length: int
+    output_length: int
+    kernels: int
+    """A mask."""
+    kernel_names: list[str]
+    layout: int
+    accumulators: int
+
+
+def describe(plan: bytes) -> PlanFacts:
+    """What a plan holds. Raises PackError when the bytes are not a plan."""
     if len(plan) < PLAN_HEADER.size or PlanHeader.read(plan).magic != PLAN_MAGIC:
         raise PackError("not a plan: its magic is missing; compile the model again")
     header = PlanHeader.read(plan)
@@ -364,7 +380,7 @@ def describe(plan: bytes) -> dict[str, Any]:
             f"plan of format {header.version}, {header.plan_bytes} bytes: this tinyfin reads "
             f"format {PLAN_FORMAT}"
         )
-    operators: list[dict[str, Any]] = []
+    operators: list[OperatorFacts] = []
     for _ in range(header.nodes):
         opcode, op_flags, record = struct.unpack_from("<BBH", plan, position)
         if opcode == OPCODES["FULLY_CONNECTED"]:

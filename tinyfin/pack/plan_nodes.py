@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from tinyfin.formats import KERNELS, OPCODES
 from tinyfin.pack import integer_plan
+from tinyfin.pack.integer_plan import OperatorFacts
 from tinyfin.pack.lowering import Binary, Copy, Reduce, Softmax
 
 __all__ = ["OtherNode", "describe_node", "opcode", "record", "record_size"]
@@ -88,12 +88,12 @@ def record(node: OtherNode, at: Callable[[int], int], constant: Callable[[bytes]
     return packed
 
 
-def describe_node(plan: bytes, position: int, code: int, flags: int) -> dict[str, Any]:
-    """A record of one of these opcodes as a dict: name, inputs, outputs and what is its own."""
+def describe_node(plan: bytes, position: int, code: int, flags: int) -> OperatorFacts:
+    """A record of one of these opcodes."""
     if code in (OPCODES["DENSITY"], OPCODES["FOREST"]):
         return integer_plan.describe_integer_node(plan, position, code)
     k, n = struct.unpack_from("<HH", plan, position + 12)
-    about: dict[str, Any] = {"inputs": k, "outputs": n, "macs": 0, "weight_bytes": 0}
+    about: OperatorFacts = {"name": "", "inputs": k, "outputs": n, "macs": 0, "weight_bytes": 0}
     if code == OPCODES["SOFTMAX"]:
         f = _SOFTMAX_NODE.unpack_from(plan, position)
         about |= {"name": "SOFTMAX", "depth": f[9], "table_entries": f[10]}

@@ -21,7 +21,15 @@ from tinyfin.registry.events import Added
 from tinyfin.registry.policy import Policy
 from tinyfin.registry.store import PACK, media_type
 
-__all__ = ["Contents", "PackFacts", "added_detail", "described", "gather", "pack_facts"]
+__all__ = [
+    "Contents",
+    "PackFacts",
+    "added_detail",
+    "described",
+    "gather",
+    "pack_facts",
+    "pack_in_service",
+]
 
 RELEASE = "release"
 """The folder of a run that `tinyfin release` writes to."""
@@ -81,20 +89,11 @@ def gather(
     """A .tfpack file, or a run: the pack of its release if there is one, else the run's own.
 
     more: files that are kept, too. public_keys: files of the keys that are trusted, the one that
-    the run remembers if empty. Raises InputError, PackError.
+    is remembered next to the pack if empty. Raises InputError, PackError.
     """
-    path = Path(source)
-    run = path if path.is_dir() else None
-    if run is not None:
-        released = run / RELEASE
-        folder = released if (released / "release.json").is_file() else run
-        path = folder / "model.tfpack"
-        if folder is released and not path.is_file():
-            raise InputError(
-                f"{released}: that release was refused, so it has no pack; see release.html, or "
-                "name the pack itself"
-            )
-    keys = trusted_keys(run or path, public_keys)
+    run = Path(source) if Path(source).is_dir() else None
+    path = pack_in_service(source)
+    keys = trusted_keys(path, public_keys)
     pack = require_trusted(_read(path), keys, path)
     kept = {path.name: pack.data}
     layouts = {}
@@ -114,6 +113,23 @@ def gather(
             raise InputError(f"{file}: there is another {file.name} already; rename it")
     facts, detail = _said(path.name, pack, layouts)
     return Contents(facts, detail, tuple(kept.items()))
+
+
+def pack_in_service(source: str | Path) -> Path:
+    """A .tfpack file itself; of a run the pack of its release, its own without one. Raises
+    InputError for a release that was refused."""
+    path = Path(source)
+    if not path.is_dir():
+        return path
+    released = path / RELEASE
+    if not (released / "release.json").is_file():
+        return path / "model.tfpack"
+    if not (released / "model.tfpack").is_file():
+        raise InputError(
+            f"{released}: that release was refused, so it has no pack; see release.html, or name "
+            "the pack itself"
+        )
+    return released / "model.tfpack"
 
 
 def described(files: Sequence[tuple[str, bytes]], policy: Policy) -> tuple[PackFacts, Added]:

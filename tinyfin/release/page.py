@@ -129,6 +129,7 @@ def _packs(found: Release) -> list[Block]:
         for name, key in (("pack", "pack_id"), ("model", "model_id"), ("family", "family"))
     ]
     rows = [[row[0], *(cell[:16] for cell in row[1:])] for row in rows]
+    rows.insert(1, ["signed by key", *(pack.signed_by for _, pack in packs)])
     rows += [
         [name, *(count(getattr(pack, key)) for _, pack in packs)]
         for name, key in (
@@ -140,6 +141,8 @@ def _packs(found: Release) -> list[Block]:
         )
     ]
     out: list[Block] = [table("Both packs", ["", *(name for name, _ in packs)], rows)]
+    own = f"Evaluation and cards speak of the run's own pack {found.run_pack[:16]}, the same model."
+    out.append(text(own))
     if found.sections:
         added = ", ".join(f"{tag} {size}" for tag, size in found.sections.items())
         out.append(text(f"Bytes of the sections that the release added: {added}."))

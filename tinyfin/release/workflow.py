@@ -166,6 +166,7 @@ def release(
     )
     result = Release(
         run=run.name,
+        run_pack=own.pack_id.hex(),
         state="refused" if refused else "released",
         objections=broken,
         candidate=_pack_facts(new),
@@ -359,7 +360,8 @@ def score_bins(histogram: Histogram, rows: Rows) -> dict[str, list[int]]:
 def _pack_facts(pack: Pack) -> PackFacts:
     from tinyfin.formats import ProgramHeader
 
-    network = pack.network or {}
+    network = pack.network
+    assert network is not None, "quantized() and _parent() say so"
     return PackFacts(
         pack_id=pack.pack_id.hex(),
         model_id=pack.model_id.hex(),
@@ -369,6 +371,7 @@ def _pack_facts(pack: Pack) -> PackFacts:
         multiplications=network["macs"],
         state_bytes=ProgramHeader.read(pack.program).state_bytes,
         security_counter=pack.security_counter,
+        signed_by=f"{pack.key_id:08x}" + (" (development)" if pack.development else ""),
     )
 
 

@@ -54,6 +54,8 @@ class PackFacts(Facts):
     multiplications: int
     state_bytes: int
     security_counter: int
+    signed_by: str = ""
+    """Id of the key."""
 
 
 class TargetCost(Facts):
@@ -140,6 +142,9 @@ class Release(ResultFile):
     NAME: ClassVar[str] = "release.json"
 
     run: str
+    run_pack: str = ""
+    """Id of the run's own pack, of which its evaluation and cards speak: the candidate is the same
+    model, with the sections and the signature of a release."""
     state: Literal["released", "refused"]
     objections: list[Objection]
     candidate: PackFacts

@@ -14,6 +14,9 @@ class TerminalCap(Facts):
     """No terminal gives more of the rows to train on, nor of their frauds."""
 
     share: float
+    """Of the rows to fit on that are no frauds."""
+    fraud_share: float
+    """Of the frauds to fit on."""
     terminals: int
     """That would have given more."""
     rows: int

@@ -37,6 +37,8 @@ class Trial:
     average_precision: float | None
     failed: str = ""
     """Why it could not be built or trained."""
+    features: Mapping[str, object] = field(default_factory=dict)
+    """Keys of [features] that differ from what is written."""
 
 
 class Trials(ResultFile):
@@ -47,3 +49,6 @@ class Trials(ResultFile):
     best: int | None = None
     """Number of the trial that was trained; none yet, or none that fits."""
     trials: list[Trial]
+    made_of: str | None = None
+    """SHA-256 over configuration, files, seed and version of tinyfin: of a search that has not
+    ended, which goes on when they are the same."""

@@ -48,14 +48,15 @@ def capped(tx: Transactions, split: Split, seed: int) -> tuple[Split, TerminalCa
     validation from one terminal; what is more is left out at random."""
     label = known_labels(tx, split.until_s)
     rng = np.random.default_rng(seed)
-    share, over, kept = MOST_SHARE, set[int](), {}
+    over, kept, shares = set[int](), {}, []
     for name in ("fit", "validation"):
         rows: Rows = getattr(split, name)
         parts = []
         for part in (rows[label[rows] == 1], rows[label[rows] != 1]):
             counts = np.bincount(tx.terminal[part], minlength=len(tx.terminals))
-            allowed = max(MOST_SHARE, EQUAL_SHARES / max(int(np.count_nonzero(counts)), 1))
-            share, most = max(share, allowed), _most(counts, allowed)
+            equal = EQUAL_SHARES / max(int(np.count_nonzero(counts)), 1)
+            shares.append(min(max(MOST_SHARE, equal), 1.0))
+            most = _most(counts, shares[-1])
             shuffled = rng.permutation(part)
             order = shuffled[np.argsort(tx.terminal[shuffled], kind="stable")]
             first = np.cumsum(counts) - counts
@@ -67,7 +68,9 @@ def capped(tx: Transactions, split: Split, seed: int) -> tuple[Split, TerminalCa
     before = np.concatenate([split.fit, split.validation])
     gone = np.setdiff1d(before, np.concatenate([kept["fit"], kept["validation"]]))
     frauds = int(np.count_nonzero(label[gone] == 1))
-    facts = TerminalCap(share=share, terminals=len(over), rows=len(gone), frauds=frauds)
+    facts = TerminalCap(
+        share=shares[1], fraud_share=shares[0], terminals=len(over), rows=len(gone), frauds=frauds
+    )
     return replace(split, fit=kept["fit"], validation=kept["validation"]), facts
 
 

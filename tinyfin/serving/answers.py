@@ -64,23 +64,20 @@ def verdicts(
     """Verdicts as JSON, named as `tinyfin score` names them, with the same digits; ``own`` has the
     pack's own texts of reasons."""
     scores = pa.array([answer.score_q32 / _Q32 for answer in answers]).cast(pa.string())
-    return [
-        _verdict(*facts, own) for facts in zip(terminals, answers, scores.to_pylist(), strict=True)
-    ]
-
-
-def _verdict(terminal: str, answer: Verdict, score: str, own: Mapping[int, str]) -> str:
-    place = json.dumps({"terminal": terminal, "id": answer.id})
-    more = {
-        "score_q32": answer.score_q32,
-        "raw": answer.raw,
-        "action": ACTIONS[answer.action],
-        "reasons": [reason_text(i, own) or f"reason {i}" for i in answer.reasons],
-        "reason_ids": list(answer.reasons),
-        "flags": [name for bit, name in FLAGS.items() if answer.flags & bit],
-        "flag_bits": answer.flags,
-    }
-    return f'{place[:-1]}, "score": {score}, {json.dumps(more)[1:]}'
+    made = []
+    for terminal, answer, score in zip(terminals, answers, scores.to_pylist(), strict=True):
+        place = json.dumps({"terminal": terminal, "id": answer.id})
+        more = {
+            "score_q32": answer.score_q32,
+            "raw": answer.raw,
+            "action": ACTIONS[answer.action],
+            "reasons": [reason_text(i, own) or f"reason {i}" for i in answer.reasons],
+            "reason_ids": list(answer.reasons),
+            "flags": [name for bit, name in FLAGS.items() if answer.flags & bit],
+            "flag_bits": answer.flags,
+        }
+        made.append(f'{place[:-1]}, "score": {score}, {json.dumps(more)[1:]}')
+    return made
 
 
 def result(error: int) -> str:

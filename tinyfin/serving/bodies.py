@@ -7,13 +7,14 @@ import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import WithJsonSchema
+from pydantic_core import ErrorDetails
 
 from tinyfin import schema as schemas
 from tinyfin.config import Column
@@ -31,6 +32,7 @@ __all__ = [
     "Outcome",
     "RefusedError",
     "parsed_items",
+    "place",
     "seconds",
     "transaction_model",
 ]
@@ -43,6 +45,10 @@ _SECONDS = range(EPOCH_UNIX_S, 2**32)
 """Times as whole numbers that can mean nothing but seconds since 1970."""
 _SHOWN = 80
 _LISTED = 5
+_NO_TIME = (
+    'must be a time like "2024-08-01T12:30:00Z" (ISO 8601), or seconds since 1970, between '
+    "2000-01-01 and 2136-02-07; send it so"
+)
 _HALF = "holds half of a surrogate pair, which is no character; correct it at its source"
 
 
@@ -125,41 +131,31 @@ def _time(value: object) -> object:
         if isinstance(value, str):
             _require_characters(value)
         return value
-    raise ValueError('must be seconds since 1970 or a text like "2024-08-01T12:30:00Z"')
+    raise ValueError(_NO_TIME)
 
 
 _U64 = 2**64 - 1
-_digits = WithJsonSchema(
-    {
-        "anyOf": [
-            {"type": "integer", "minimum": 0, "maximum": _U64},
-            {"type": "string", "pattern": "^[0-9]{1,20}$"},
-        ]
-    }
-)
+
+
+def _either(*kinds: dict[str, object]) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": list(kinds)})
+
+
+_WHOLE: dict[str, object] = {"type": "integer", "minimum": 0, "maximum": _U64}
+_digits = _either(_WHOLE, {"type": "string", "pattern": "^[0-9]{1,20}$"})
 U64 = Annotated[int, Field(ge=0, le=_U64), BeforeValidator(_whole), _digits]
 Token = Annotated[int, Field(ge=1, le=_U64), BeforeValidator(_whole), _digits]
-Id = Annotated[
-    int,
-    Field(ge=0, le=_U64),
-    BeforeValidator(_id),
-    WithJsonSchema(
-        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": _U64}, {"type": "string"}]}
-    ),
-]
+Id = Annotated[int, Field(ge=0, le=_U64), BeforeValidator(_id), _either(_WHOLE, {"type": "string"})]
 Name = Annotated[
     str,
     Field(min_length=1, max_length=64),
     BeforeValidator(_text),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 64}, {"type": "integer"}]}
-    ),
+    _either({"type": "string", "minLength": 1, "maxLength": 64}, {"type": "integer"}),
 ]
 Time = Annotated[
-    int | float | str,
-    BeforeValidator(_time),
-    WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
+    int | float | str, BeforeValidator(_time), _either({"type": "number"}, {"type": "string"})
 ]
+Response = Annotated[int, Field(ge=-1, le=99), BeforeValidator(_whole)]
 _TIME = Field(description="ISO 8601 (UTC where it names no zone), or seconds since 1970")
 _ID = Field(description="unique per terminal; a text that is no whole number becomes its hash")
 
@@ -170,6 +166,9 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+T = TypeVar("T", bound=Body)
+
+
 class Outcome(Body):
     """What became of a transaction that was scored."""
 
@@ -177,9 +176,7 @@ class Outcome(Body):
     id: Id = _ID
     time: Time = _TIME
     result: ResultName
-    response: Annotated[int, Field(ge=-1, le=99), BeforeValidator(_whole)] = Field(
-        -1, description="response code (DE39); -1 is none"
-    )
+    response: Response = Field(-1, description="response code (DE39); -1 is none")
     action: ActionName = Field(
         ACTIONS[0], description="what the terminal did, whatever was advised"
     )
@@ -214,9 +211,7 @@ class CardEvent(Body):
         0, description="of a request"
     )
     result: ResultName = Field(RESULTS[0], description="of an outcome")
-    response: Annotated[int, Field(ge=-1, le=99), BeforeValidator(_whole)] = Field(
-        -1, description="of an outcome: DE39"
-    )
+    response: Response = Field(-1, description="of an outcome: DE39")
     transaction_time: Time | None = Field(None, description="of a notice, needed there")
     fraud: bool | None = Field(None, description="of a notice, needed there")
 
@@ -249,7 +244,7 @@ def _kind(spec: schemas.Field) -> Any:
     return Annotated[int, Field(ge=low, le=high), BeforeValidator(_whole)]
 
 
-def parsed_items(body: bytes, model: type[Body], many: str, most: int) -> tuple[list[Any], bool]:
+def parsed_items(body: bytes, model: type[T], many: str, most: int) -> tuple[list[T], bool]:
     """Items of a request, and whether it was a list of them: ``{"<many>": [...]}`` or one alone.
 
     Raises RefusedError.
@@ -265,7 +260,7 @@ def parsed_items(body: bytes, model: type[Body], many: str, most: int) -> tuple[
             400, "body", given, f'must be an object: one item, or {{"{many}": [...]}}'
         )
     alone = many not in given
-    items: list[Any] = [given] if alone else given[many]
+    items: list[object] = [given] if alone else given[many]
     if not alone:
         if len(given) != 1 or not isinstance(items, list):
             raise RefusedError.of(
@@ -291,7 +286,7 @@ def parsed_items(body: bytes, model: type[Body], many: str, most: int) -> tuple[
     return made, not alone
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("an object has a key twice")
@@ -302,7 +297,7 @@ def _constant(word: str) -> None:
     raise ValueError(f"{word} is no number; leave the key out or write null")
 
 
-def _fault_of(error: Any, where: str, names: Sequence[str]) -> dict[str, object]:
+def _fault_of(error: ErrorDetails, where: str, names: Sequence[str]) -> dict[str, object]:
     """A fault of pydantic's in our words."""
     path = [str(part) for part in error["loc"] if part in names or not where]
     name = path[0] if path else str(error["loc"][0]) if error["loc"] else ""
@@ -334,19 +329,21 @@ def _fault_of(error: Any, where: str, names: Sequence[str]) -> dict[str, object]
     return fault(field, value, text)
 
 
-def seconds(times: Sequence[int | float | str], field: str) -> npt.NDArray[np.int64]:
-    """Times as seconds since 2000-01-01, UTC and local, int64[2, n], read as those of a file.
-
-    ``field``: where a wrong one is, with ``{}`` for its position. Raises RefusedError.
-    """
+def seconds(times: Sequence[int | float | str], many: str, name: str) -> npt.NDArray[np.int64]:
+    """Seconds since 2000-01-01, in UTC and on the wall, int64[2, n], of field ``name`` of the items
+    of a request. Raises RefusedError."""
     if all(type(time) is int and time in _SECONDS for time in times):
         plain = np.array(times, np.int64) - EPOCH_UNIX_S
         return np.stack([plain, plain])
     column = pa.array([time.strip() if isinstance(time, str) else repr(time) for time in times])
     found = parse_times(column, Column(column="time"))
-    bad = [(~found.present, 'is needed, like "2024-08-01T12:30:00Z"'), *found.broken]
-    for mask, rule in bad:
+    for mask in (~found.present, *(mask for mask, _ in found.broken)):
         if mask.any():
             i = int(np.flatnonzero(mask)[0])
-            raise RefusedError.of(422, field.format(i), times[i], rule)
+            raise RefusedError.of(422, place(many, len(times), i, name), times[i], _NO_TIME)
     return np.stack([found.mono_s, found.local_s])
+
+
+def place(many: str, count: int, i: int, name: str) -> str:
+    """How messages call a field of item ``i`` of ``count``."""
+    return f"{many}[{i}].{name}" if count > 1 else name

@@ -85,12 +85,12 @@ class Events(NamedTuple):
         for event in events:
             if isinstance(event, Request):
                 facts = 0, event.amount_minor, 0
-            elif isinstance(event, Outcome):
-                if event.result not in RESULTS:
-                    raise InputError(f"result {event.result!r}: is one of {', '.join(RESULTS)}")
+            elif isinstance(event, Notice):
+                facts = 2, event.t_tx_s, int(event.fraud)
+            elif event.result in RESULTS:
                 facts = 1, RESULTS.index(event.result), event.response
             else:
-                facts = 2, event.t_tx_s, int(event.fraud)
+                raise InputError(f"result {event.result!r}: is one of {', '.join(RESULTS)}")
             for column, value in zip((kind, about, code), facts, strict=True):
                 column.append(value)
         return cls(

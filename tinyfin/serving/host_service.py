@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -17,16 +17,15 @@ from tinyfin.data.transactions import RESULTS
 from tinyfin.errors import InputError
 from tinyfin.schema import HOST_FIELDS
 from tinyfin.serving.answers import Fields, Result, result
-from tinyfin.serving.bodies import CardEvent, CardTime, RefusedError, seconds
-from tinyfin.serving.card_check import CardCheck
+from tinyfin.serving.bodies import CardEvent, CardTime, RefusedError, place, seconds
 from tinyfin.serving.host_context import Events, HostContext
 from tinyfin.serving.journal import Journal
-from tinyfin.serving.service import Operation, Service
+from tinyfin.serving.service import Operation, Options, Service
 
 __all__ = ["HostService"]
 
 _KINDS = ("request", "outcome", "notice")
-_ROW = struct.Struct("<BQQIqh")
+_ROW = np.dtype({"names": Events._fields, "formats": ["<u1", "<u8", "<u8", "<u4", "<i8", "<i2"]})
 
 
 class HostService(Service):
@@ -35,18 +34,10 @@ class HostService(Service):
     title = "tinyfin serve-host"
     snapshot_name = "cards.tfhost"
 
-    def __init__(
-        self,
-        context: HostContext,
-        *,
-        folder: Path | None,
-        sync: bool = False,
-        save_every_s: float = 300.0,
-    ) -> None:
+    def __init__(self, context: HostContext, **options: Unpack[Options]) -> None:
         """Raises InputError for a state that is not this context's."""
         self.context = context
-        self._cards = CardCheck()
-        super().__init__(folder, context.program_id, sync=sync, save_every_s=save_every_s)
+        super().__init__(context.program_id, **options)
         for name, what, value in (
             ("tinyfin_cards", "Cards with a state.", lambda: len(context)),
             ("tinyfin_cards_evicted", "Cards forgotten for others.", lambda: context.evicted),
@@ -54,37 +45,17 @@ class HostService(Service):
             Gauge(name, what, registry=self.registry).set_function(value)
 
     def operations(self) -> Sequence[Operation]:
-        """Its paths."""
+        fields, results = (Fields, "fields", "fields_of_cards"), (Result, "result", "results")
         return (
-            Operation(
-                "/fields",
-                "The host's fields of cards at a moment; changes nothing.",
-                CardTime,
-                "cards",
-                Fields,
-                "fields",
-                "fields_of_cards",
-                self.fields,
-            ),
-            Operation(
-                "/events",
-                "Requests, outcomes and notices of cards, in the order in which they happen.",
-                CardEvent,
-                "events",
-                Result,
-                "result",
-                "results",
-                self.events,
-            ),
+            Operation("/fields", self.fields, CardTime, "cards", *fields),
+            Operation("/events", self.events, CardEvent, "events", *results),
         )
 
     def identity(self) -> dict[str, str]:
-        """Program and shard."""
         shard = f"{self.context.shard} of {self.context.shards}"
         return {"program_id": self.context.program_id.hex(), "shard": shard}
 
     def facts(self) -> dict[str, object]:
-        """How many cards."""
         return {
             "cards": len(self.context),
             "card_limit": self.context.cards,
@@ -92,11 +63,10 @@ class HostService(Service):
         }
 
     async def fields(self, items: Sequence[CardTime]) -> list[str]:
-        """The fields of each card, in their order."""
+        """The host's fields of cards at a moment; changes nothing."""
         tokens = self._tokens(items)
-        self._cards.require_none({"token": tokens.tolist()})
-        field = "cards[{}].time" if len(items) > 1 else "time"
-        times = seconds([item.time for item in items], field)[0].astype(np.uint32)
+        self.cards.require_none({"token": tokens.tolist()})
+        times = seconds([item.time for item in items], "cards", "time")[0].astype(np.uint32)
         values = self.context.look_up(tokens, times)
         names = [spec.name for spec in HOST_FIELDS]
         return [
@@ -105,36 +75,34 @@ class HostService(Service):
         ]
 
     async def events(self, items: Sequence[CardEvent]) -> list[str]:
-        """What became of each event."""
+        """Requests, outcomes and notices of cards, in the order in which they happen."""
         tokens = self._tokens(items).tolist()
-        many = len(items) > 1
-        times = seconds([i.time for i in items], "events[{}].time" if many else "time")[0].tolist()
+        times = seconds([item.time for item in items], "events", "time")[0].tolist()
+        thens = [item.time for item in items]
+        for i, item in enumerate(items):
+            if item.kind == "notice":
+                for name in ("transaction_time", "fraud"):
+                    if getattr(item, name) is None:
+                        where = place("events", len(items), i, name)
+                        raise RefusedError.of(422, where, None, "is needed for a notice; add it")
+                thens[i] = item.transaction_time or 0
+        then = seconds(thens, "events", "transaction_time")[0].tolist()
         rows = []
-        for i, (item, t_s) in enumerate(zip(items, times, strict=True)):
-            where = f"events[{i}]." if many else ""
-            about, code = self._facts(item, where)
-            kind = _KINDS.index(item.kind)
-            rows.append(_ROW.pack(kind, item.token, item.id, t_s, about, code))
+        for item, t_s, t_tx_s in zip(items, times, then, strict=True):
+            about, code = {
+                "request": (item.amount_minor, 0),
+                "outcome": (RESULTS.index(item.result), item.response),
+                "notice": (t_tx_s, int(bool(item.fraud))),
+            }[item.kind]
+            row = (_KINDS.index(item.kind), item.token, item.id, t_s, about, code)
+            rows.append(np.array(row, _ROW).tobytes())
         events = _events(rows)
         codes = await self.take(
             rows,
             lambda first: self.context.update_all(events, first),
-            lambda: self._cards.require_none({"token": tokens}),
+            lambda: self.cards.require_none({"token": tokens}),
         )
         return [result(code) for code in codes.tolist()]
-
-    @staticmethod
-    def _facts(item: CardEvent, where: str) -> tuple[int, int]:
-        if item.kind == "request":
-            return item.amount_minor, 0
-        if item.kind == "outcome":
-            return RESULTS.index(item.result), item.response
-        for name in ("transaction_time", "fraud"):
-            if getattr(item, name) is None:
-                raise RefusedError.of(422, where + name, None, "is needed for a notice; add it")
-        assert item.transaction_time is not None
-        then = seconds([item.transaction_time], where + "transaction_time")[0]
-        return int(then[0]), int(bool(item.fraud))
 
     def _tokens(self, items: Sequence[CardTime] | Sequence[CardEvent]) -> npt.NDArray[np.uint64]:
         tokens = np.array([item.token for item in items], np.uint64)
@@ -145,11 +113,9 @@ class HostService(Service):
         return tokens
 
     def restore(self, path: Path) -> int:
-        """Its cards."""
         return self.context.restore(path)
 
     def repeat(self, number: int, payload: bytes) -> None:
-        """An event of the journal."""
         self.context.update_all(_events([payload]), number)
 
     async def snapshot(self, path: Path, journal: Journal) -> int:
@@ -163,9 +129,7 @@ class HostService(Service):
 
 
 def _events(rows: Sequence[bytes]) -> Events:
-    try:
-        columns = zip(*(_ROW.unpack(row) for row in rows), strict=True)
-    except struct.error as error:
-        raise ValueError(str(error)) from error
-    kinds = (np.uint8, np.uint64, np.uint64, np.uint32, np.int64, np.int16)
-    return Events(*(np.array(c, k) for c, k in zip(columns, kinds, strict=True)))
+    if any(len(row) != _ROW.itemsize for row in rows):
+        raise ValueError("a record of another length")
+    table = np.frombuffer(b"".join(rows), _ROW)
+    return Events(*(table[name] for name in Events._fields))

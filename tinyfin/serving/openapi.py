@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from pydantic import BaseModel, Field
 from pydantic.json_schema import models_json_schema
@@ -41,7 +40,7 @@ _REFUSALS = {
 }
 
 
-def document(service: Service, operations: Sequence[Operation], batch: int) -> dict[str, Any]:
+def document(service: Service, operations: Sequence[Operation], batch: int) -> dict[str, object]:
     """OpenAPI 3.1."""
     models: list[type[BaseModel]] = [Refusal]
     for operation in operations:
@@ -50,8 +49,8 @@ def document(service: Service, operations: Sequence[Operation], batch: int) -> d
         [(model, "validation") for model in dict.fromkeys(models)],
         ref_template="#/components/schemas/{model}",
     )
-    identity = {name: {"type": "string"} for name in service.identity()}
-    paths: dict[str, Any] = {
+    identity: dict[str, object] = {name: {"type": "string"} for name in service.identity()}
+    paths: dict[str, object] = {
         operation.path: {"post": _posted(operation, identity, batch)} for operation in operations
     }
     for path, what, kind in (
@@ -70,32 +69,25 @@ def document(service: Service, operations: Sequence[Operation], batch: int) -> d
     }
 
 
-def _posted(operation: Operation, identity: dict[str, Any], batch: int) -> dict[str, Any]:
-    item, answer = _ref(operation.model), _ref(operation.answer)
+def _posted(operation: Operation, identity: dict[str, object], batch: int) -> dict[str, object]:
+    item, answer, refusal = _ref(operation.model), _ref(operation.answer), _ref(Refusal)
     listed = {"type": "array", "items": item, "minItems": 1, "maxItems": batch}
-    asked = [item, _object({operation.many: listed})]
-    answered = [
-        _object({**identity, operation.answer_one: answer}),
-        _object({**identity, operation.answer_many: {"type": "array", "items": answer}}),
-    ]
+    several = {operation.answer_many: {"type": "array", "items": answer}}
+    answered = [_object({**identity, operation.answer_one: answer}), _object(identity | several)]
+    refusals = {key: _json(why, refusal) for key, why in _REFUSALS.items()}
+    asked = {"oneOf": [item, _object({operation.many: listed})]}
     return {
-        "summary": operation.summary,
-        "requestBody": {"required": True, "content": _json({"oneOf": asked})},
-        "responses": {
-            "200": {"description": "done", "content": _json({"oneOf": answered})},
-            **{
-                status: {"description": why, "content": _json(_ref(Refusal))}
-                for status, why in _REFUSALS.items()
-            },
-        },
+        "summary": operation.handle.__doc__,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
+        "responses": {"200": _json("done", {"oneOf": answered}), **refusals},
     }
 
 
-def _ref(model: type[BaseModel]) -> dict[str, str]:
+def _ref(model: type[BaseModel]) -> dict[str, object]:
     return {"$ref": f"#/components/schemas/{model.__name__}"}
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
+def _object(properties: dict[str, object]) -> dict[str, object]:
     return {
         "type": "object",
         "properties": properties,
@@ -104,5 +96,5 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
+def _json(what: str, schema: dict[str, object]) -> dict[str, object]:
+    return {"description": what, "content": {"application/json": {"schema": schema}}}

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from prometheus_client import Counter, Gauge
 
@@ -18,9 +18,8 @@ from tinyfin.pack.container import parse_pack
 from tinyfin.schema import Schema
 from tinyfin.serving.answers import Result, ScoredTransaction, result, verdicts
 from tinyfin.serving.bodies import Notice, Outcome, RefusedError, seconds, transaction_model
-from tinyfin.serving.card_check import CardCheck
 from tinyfin.serving.journal import Journal
-from tinyfin.serving.service import Operation, Service
+from tinyfin.serving.service import Operation, Options, Service
 from tinyfin.serving.terminal_events import (
     Score,
     TerminalEvent,
@@ -50,11 +49,9 @@ class ScoringService(Service):
         pack_bytes: bytes,
         schema: Schema,
         *,
-        folder: Path | None,
         terminals: int,
         keys: Sequence[bytes] = (),
-        sync: bool = False,
-        save_every_s: float = 300.0,
+        **options: Unpack[Options],
     ) -> None:
         """Raises PackError, and InputError for a state that is not this pack's."""
         pack = parse_pack(pack_bytes, keys=keys)
@@ -64,9 +61,8 @@ class ScoringService(Service):
         self.schema, self._reasons = schema, own_texts(pack.meta)
         self._identity = {"pack_id": pack.pack_id.hex(), "model_id": pack.model_id.hex()}
         self.terminals = Terminals(pack.data, program_id, limit=terminals, keys=keys)
-        self._cards = CardCheck()
         self._missing = [as_int64(spec.missing) for spec in schema.fields]
-        super().__init__(folder, program_id, sync=sync, save_every_s=save_every_s)
+        super().__init__(program_id, **options)
         self._actions = Counter(
             "tinyfin_transactions", "Verdicts, by action.", ("action",), registry=self.registry
         )
@@ -74,61 +70,28 @@ class ScoringService(Service):
             lambda: len(self.terminals)
         )
 
-    @property
-    def has_network(self) -> bool:
-        """Whether the pack can give a verdict."""
-        return self.terminals.has_network
-
     def operations(self) -> Sequence[Operation]:
-        """Its paths."""
-        results = Result, "result", "results"
+        scored, results = (ScoredTransaction, "verdict", "verdicts"), (Result, "result", "results")
+        transaction = transaction_model(self.schema)
         return (
-            Operation(
-                "/score",
-                "Score transactions; each waits for its outcome then.",
-                transaction_model(self.schema),
-                "transactions",
-                ScoredTransaction,
-                "verdict",
-                "verdicts",
-                self.score,
-            ),
-            Operation(
-                "/outcomes",
-                "Report what became of transactions: only then they count.",
-                Outcome,
-                "outcomes",
-                *results,
-                self.outcomes,
-            ),
-            Operation(
-                "/notices",
-                "Report what became known later: fraud, or genuine.",
-                Notice,
-                "notices",
-                *results,
-                self.notices,
-            ),
+            Operation("/score", self.score, transaction, "transactions", *scored),
+            Operation("/outcomes", self.outcomes, Outcome, "outcomes", *results),
+            Operation("/notices", self.notices, Notice, "notices", *results),
         )
 
     def identity(self) -> dict[str, str]:
-        """Pack and model."""
         return self._identity
 
     def facts(self) -> dict[str, object]:
-        """How many terminals."""
         return {"terminals": len(self.terminals), "terminal_limit": self.terminals.limit}
 
     async def score(self, items: Sequence[Any]) -> list[str]:
-        """Verdicts of transactions, in their order."""
+        """Score transactions; each waits for its outcome then."""
         token = next((spec.name for spec in self.schema.fields if spec.unit == "token"), None)
         own = [getattr(item, token) for item in items] if token else []
-        where = _place("transactions", items)
-        mono, local = seconds([item.time for item in items], where("time")).tolist()
-        for i, item in enumerate(items):
-            if item.local_time is not None:
-                place = where("local_time").format(i)
-                local[i] = seconds([item.local_time], place)[1].tolist()[0]
+        mono = seconds([item.time for item in items], "transactions", "time")[0].tolist()
+        walls = [item.time if item.local_time is None else item.local_time for item in items]
+        local = seconds(walls, "transactions", "local_time")[1].tolist()
         events = [self._event(*facts) for facts in zip(items, mono, local, strict=True)]
         answers = cast(list[Verdict], await self._done(events, own))
         for answer in answers:
@@ -136,8 +99,8 @@ class ScoringService(Service):
         return verdicts([item.terminal for item in items], answers, self._reasons)
 
     async def outcomes(self, items: Sequence[Outcome]) -> list[str]:
-        """What became of each outcome."""
-        times = seconds([item.time for item in items], _place("outcomes", items)("time"))[0]
+        """Report what became of transactions: only then they count."""
+        times = seconds([item.time for item in items], "outcomes", "time")[0]
         return await self._results(
             [
                 TerminalOutcome(
@@ -153,10 +116,9 @@ class ScoringService(Service):
         )
 
     async def notices(self, items: Sequence[Notice]) -> list[str]:
-        """What became of each notice."""
-        where = _place("notices", items)
-        times = seconds([item.time for item in items], where("time"))[0].tolist()
-        then = seconds([item.transaction_time for item in items], where("transaction_time"))[0]
+        """Report what became known later: fraud, or genuine."""
+        times = seconds([item.time for item in items], "notices", "time")[0].tolist()
+        then = seconds([item.transaction_time for item in items], "notices", "transaction_time")[0]
         return await self._results(
             [
                 TerminalNotice(item.terminal, item.id, t_s, t_tx_s, item.token or 0, item.fraud)
@@ -165,27 +127,12 @@ class ScoringService(Service):
             [item.token for item in items],
         )
 
-    def _require_space(self, names: Sequence[str]) -> None:
-        """RefusedError for one terminal too many."""
-        if not self.terminals.has_space(names):
-            raise RefusedError.of(
-                422,
-                "terminal",
-                names[0],
-                f"would be more than {self.terminals.limit} terminals; start the service with a "
-                "higher --terminals",
-            )
-
     def _event(self, item: Any, t_s: int, t_local_s: int) -> Score:
         values, present = list(self._missing), 0
         for i, spec in enumerate(self.schema.fields):
-            value = getattr(item, spec.name)
-            if value is None:
-                continue
-            present |= 1 << i
-            if spec.type == "enum":
-                value = spec.values.index(value)
-            values[i] = as_int64(value)
+            if (value := getattr(item, spec.name)) is not None:
+                present |= 1 << i
+                values[i] = as_int64(spec.values.index(value) if spec.values else value)
         return Score(item.terminal, item.id, t_s, t_local_s, present, tuple(values))
 
     async def _results(
@@ -204,8 +151,10 @@ class ScoringService(Service):
         }
 
         def require() -> None:
-            self._require_space(names)
-            self._cards.require_none(columns)
+            if not self.terminals.has_space(names):
+                said = f"would be more than {self.terminals.limit} terminals; start the service "
+                raise RefusedError.of(422, "terminal", names[0], said + "with a higher --terminals")
+            self.cards.require_none(columns)
 
         def apply(first: int) -> list[Verdict | int]:
             return [self.terminals.apply(first + i, event) for i, event in enumerate(events)]
@@ -213,11 +162,9 @@ class ScoringService(Service):
         return await self.take([packed(event, self.schema) for event in events], apply, require)
 
     def restore(self, path: Path) -> int:
-        """Its terminals."""
         return self.terminals.read(path)
 
     def repeat(self, number: int, payload: bytes) -> None:
-        """An event of the journal."""
         event = unpacked(payload)
         if not self.terminals.has_space([event.terminal]):
             raise InputError(f"it has more than {self.terminals.limit} terminals: --terminals")
@@ -232,8 +179,3 @@ class ScoringService(Service):
             if i % _STEP == _STEP - 1:
                 await asyncio.sleep(0)
         return first
-
-
-def _place(many: str, items: Sequence[object]) -> Callable[[str], str]:
-    """Where a field of item {} is, for messages."""
-    return lambda name: f"{many}[{{}}].{name}" if len(items) > 1 else name

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tinyfin.errors import InputError
+from tinyfin.http_deadlines import impatient
 from tinyfin.serving.web import Limits
 
 __all__ = ["Listening", "known_hosts", "serve"]
@@ -77,44 +77,6 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def _impatient(deadline_s: float) -> type[H11Protocol]:
-    """uvicorn waits without end for the head of a request: this closes such a connection."""
-
-    class Impatient(H11Protocol):
-        _waiting: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # TCP, or TLS
-            super().connection_made(transport)
-            self._wait()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            busy = self.cycle is not None and not self.cycle.response_complete
-            if busy:
-                self._stop_waiting()
-            elif self._waiting is None:
-                self._wait()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_waiting()
-            super().connection_lost(exc)
-
-        def _wait(self) -> None:
-            self._waiting = asyncio.get_running_loop().call_later(deadline_s, self._give_up)
-
-        def _give_up(self) -> None:
-            self._waiting = None
-            if self.cycle is None or self.cycle.response_complete:
-                self.transport.close()
-
-        def _stop_waiting(self) -> None:
-            if self._waiting is not None:
-                self._waiting.cancel()
-                self._waiting = None
-
-    return Impatient
-
-
 def serve(
     app: Starlette, where: Listening, limits: Limits, announce: Callable[[str], None]
 ) -> None:
@@ -122,7 +84,7 @@ def serve(
     Raises InputError when the address cannot be used, or a certificate."""
     config = uvicorn.Config(
         app,
-        http=_impatient(limits.deadline_s),
+        http=impatient(limits.deadline_s),
         ws="none",
         lifespan="on",
         access_log=False,

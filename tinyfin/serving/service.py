@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar, Unpack
 
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import BaseModel
@@ -19,9 +19,10 @@ from pydantic import BaseModel
 from tinyfin.errors import InputError, TinyfinError
 from tinyfin.progress import stage
 from tinyfin.serving.bodies import Body, RefusedError
+from tinyfin.serving.card_check import CardCheck
 from tinyfin.serving.journal import Journal
 
-__all__ = ["Operation", "Service"]
+__all__ = ["Operation", "Options", "Service"]
 
 T = TypeVar("T")
 
@@ -29,16 +30,27 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class Operation:
     """What is posted to a path: items of ``model``, one alone or a list of them under ``many``;
-    each is answered with an ``answer``, as JSON, under ``answer_one`` or ``answer_many``."""
+    each is answered with an ``answer``, as JSON, under ``answer_one`` or ``answer_many``. The
+    docstring of ``handle`` is its summary."""
 
     path: str
-    summary: str
+    handle: Callable[[Sequence[Any]], Awaitable[list[str]]]
     model: type[Body]
     many: str
     answer: type[BaseModel]
     answer_one: str
     answer_many: str
-    handle: Callable[[Sequence[Any]], Awaitable[list[str]]]
+
+
+class Options(TypedDict, total=False):
+    """What every service may be asked for."""
+
+    folder: Path | None
+    """Of its state; None: nothing is kept."""
+    sync: bool
+    """Whether a record is on the disk when it is answered."""
+    save_every_s: float
+    card_shaped_tokens: bool
 
 
 class Service(ABC):
@@ -48,17 +60,17 @@ class Service(ABC):
     snapshot_name: ClassVar[str]
     """Of its snapshot, in the folder of its state."""
 
-    def __init__(
-        self, folder: Path | None, program_id: bytes, *, sync: bool, save_every_s: float
-    ) -> None:
-        """``folder`` None: nothing is kept. Raises InputError when it cannot be made."""
-        self.folder, self.save_every_s = folder, save_every_s
+    def __init__(self, program_id: bytes, **options: Unpack[Options]) -> None:
+        """Raises InputError for a folder that cannot be made, or whose state is another's."""
+        self.folder = folder = options.get("folder")
+        self.save_every_s = options.get("save_every_s", 300.0)
         self.registry = CollectorRegistry()
         self.failures = Counter(
             "tinyfin_save_failures", "Snapshots that failed.", registry=self.registry
         )
+        self.cards = CardCheck(card_shaped=options.get("card_shaped_tokens", False))
         self.lock = asyncio.Lock()
-        self.journal = None if folder is None else Journal(folder, program_id, sync=sync)
+        self.journal = None
         self._count = 0
         self._saved = 1
         self._failed = False
@@ -73,7 +85,8 @@ class Service(ABC):
                 raise InputError(
                     f"{folder}: cannot be made: {error.strerror}; choose another folder"
                 ) from error
-            self._restore(folder / self.snapshot_name)
+            self.journal = Journal(folder, program_id, sync=options.get("sync", False))
+            self._restore(self.journal, folder / self.snapshot_name)
 
     @abstractmethod
     def operations(self) -> Sequence[Operation]:
@@ -113,11 +126,10 @@ class Service(ABC):
         """Number of the next event."""
         return self._count + 1 if self.journal is None else self.journal.next
 
-    def _restore(self, snapshot: Path) -> None:
-        assert self.journal is not None
+    def _restore(self, journal: Journal, snapshot: Path) -> None:
         self._saved = self.restore(snapshot) if snapshot.exists() else 1
         with stage("repeating the journal", None, "events") as running:
-            for number, payload in self.journal.replay(self._saved):
+            for number, payload in journal.replay(self._saved):
                 running.step(1)
                 try:
                     self.repeat(number, payload)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -71,21 +70,14 @@ class Terminals:
         :func:`state_files.writing`. ``sequence``: of the first event that a terminal may lack."""
 
         def pieces() -> Iterator[bytes]:
+            yield _HEAD.pack(_MAGIC, state_files.FORMAT, _HEAD.size, *facts)
             for at, name in enumerate(names):
                 text = name.encode()
                 yield _ONE.pack(self._applied[at], len(text)) + text + self._twin.export_state(at)
 
         names = list(self._index)
-        head = _HEAD.pack(
-            _MAGIC,
-            state_files.FORMAT,
-            _HEAD.size,
-            self._program_id,
-            sequence,
-            self._twin.state_size,
-            len(names),
-        )
-        return state_files.writing(path, itertools.chain([head], pieces()), sync_journal)
+        facts = self._program_id, sequence, self._twin.state_size, len(names)
+        return state_files.writing(path, pieces(), sync_journal)
 
     def read(self, path: Path) -> int:
         """Take the states of a file; returns its sequence.

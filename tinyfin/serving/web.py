@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -25,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tinyfin.http_deadlines import TooLong, body_of
 from tinyfin.serving.bodies import RefusedError, parsed_items
 from tinyfin.serving.openapi import document
 from tinyfin.serving.service import Operation, Service
@@ -33,8 +33,12 @@ __all__ = ["Limits", "application"]
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
 """Upper bounds of the latency histogram."""
+_METRICS = {"content-type": CONTENT_TYPE_LATEST}
 _UNREAD = (408, 413, 415, 421)
 """Answers that come before the whole body."""
+
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 @dataclass(frozen=True)
@@ -49,29 +53,12 @@ class Limits:
     connections: int = 1000
 
 
-class _Metrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter(
-            "tinyfin_requests",
-            "Requests, by path and HTTP status.",
-            ("path", "status"),
-            registry=registry,
-        )
-        self.seconds = Histogram(
-            "tinyfin_request_seconds",
-            "From the head of a request to its answer.",
-            ("path",),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-
-
 def application(
     service: Service, limits: Limits, hosts: Collection[str] | None = None
 ) -> Starlette:
     """The ASGI application of a service. ``hosts``: the names, in lower case, by which it may be
     asked; None: by any."""
-    metrics = _Metrics(service.registry)
+    measured = _measure(service.registry, hosts)
     operations = service.operations()
     described = document(service, operations, limits.batch)
 
@@ -86,14 +73,13 @@ def application(
             text = f'{json.dumps(service.identity())[:-1]}, "{name}": {found}}}'
             return Response(text, media_type="application/json")
 
-        measured = _measured(endpoint, operation.path, metrics, hosts)
-        return Route(operation.path, measured, methods=["POST"])
+        return Route(operation.path, measured(endpoint, operation.path), methods=["POST"])
 
     def get(path: str, answer: Callable[[], Response]) -> Route:
         async def endpoint(_: Request) -> Response:
             return answer()
 
-        return Route(path, _measured(endpoint, path, metrics, hosts), methods=["GET"])
+        return Route(path, measured(endpoint, path), methods=["GET"])
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -107,7 +93,7 @@ def application(
         routes=[
             *map(post, operations),
             get("/health", lambda: JSONResponse({**service.identity(), **service.health()})),
-            get("/metrics", lambda: _exposition(service.registry)),
+            get("/metrics", lambda: Response(generate_latest(service.registry), headers=_METRICS)),
             get("/openapi.json", lambda: JSONResponse(described)),
         ],
         exception_handlers={HTTPException: _no_such},
@@ -115,40 +101,42 @@ def application(
     )
 
 
-def _exposition(registry: CollectorRegistry) -> Response:
-    return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+def _measure(
+    registry: CollectorRegistry, hosts: Collection[str] | None
+) -> Callable[[_Endpoint, str], _Endpoint]:
+    """Makes endpoints that are timed and counted; what they raise becomes a JSON error."""
+    requests = Counter(
+        "tinyfin_requests", "Requests, by path and status.", ("path", "status"), registry=registry
+    )
+    seconds = Histogram(
+        "tinyfin_request_seconds",
+        "From the head of a request to its answer.",
+        ("path",),
+        buckets=_SECONDS,
+        registry=registry,
+    )
 
+    def measured(endpoint: _Endpoint, path: str) -> _Endpoint:
+        async def answered(request: Request) -> Response:
+            start = time.perf_counter()
+            try:
+                _require_known_host(request, hosts)
+                response = await endpoint(request)
+            except RefusedError as error:
+                # the rest of a body that was not read is not waited for
+                close = {"connection": "close"} if error.status in _UNREAD else None
+                response = JSONResponse(error.content, error.status, headers=close)
+            except ClientDisconnect:
+                response = Response(status_code=400)
+            except Exception as error:
+                print(f"error: {request.method} {path}: {error!r}", file=sys.stderr, flush=True)
+                message = "the service failed; its standard error says why"
+                response = JSONResponse(RefusedError.of(500, "", None, message).content, 500)
+            seconds.labels(path).observe(time.perf_counter() - start)
+            requests.labels(path, response.status_code).inc()
+            return response
 
-def _measured(
-    endpoint: Callable[[Request], Awaitable[Response]],
-    path: str,
-    metrics: _Metrics,
-    hosts: Collection[str] | None,
-) -> Callable[[Request], Awaitable[Response]]:
-    """``endpoint``, timed and counted; what it raises becomes a JSON error."""
-
-    async def answered(request: Request) -> Response:
-        try:
-            _require_known_host(request, hosts)
-            return await endpoint(request)
-        except RefusedError as error:
-            # the rest of a body that was not read is not waited for
-            close = {"connection": "close"} if error.status in _UNREAD else None
-            return JSONResponse(error.content, error.status, headers=close)
-        except ClientDisconnect:
-            return Response(status_code=400)
-
-    async def measured(request: Request) -> Response:
-        start = time.perf_counter()
-        try:
-            response = await answered(request)
-        except Exception as error:
-            print(f"error: {request.method} {path}: {error!r}", file=sys.stderr, flush=True)
-            message = "the service failed; its standard error says why"
-            response = JSONResponse(RefusedError.of(500, "", None, message).content, 500)
-        metrics.seconds.labels(path).observe(time.perf_counter() - start)
-        metrics.requests.labels(path, response.status_code).inc()
-        return response
+        return answered
 
     return measured
 
@@ -180,35 +168,23 @@ def _require_json(request: Request) -> None:
 
 async def _body(request: Request, limits: Limits) -> bytes:
     """The body. Raises RefusedError when it is too long, or late."""
-    too_long = RefusedError.of(
-        413, "body", None, f"has more than {limits.body_bytes} bytes; send several requests"
-    )
-    length = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length) > limits.body_bytes:
-        raise too_long
-    parts, size = list[bytes](), 0
     try:
-        async with asyncio.timeout(limits.deadline_s):
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.body_bytes:
-                    raise too_long
-                parts.append(part)
+        return await body_of(request, limits.body_bytes, limits.deadline_s)
+    except TooLong:
+        raise RefusedError.of(
+            413, "body", None, f"has more than {limits.body_bytes} bytes; send several requests"
+        ) from None
     except TimeoutError:
         raise RefusedError.of(
             408, "body", None, f"did not arrive within {limits.deadline_s:g} s; send it again"
         ) from None
-    return b"".join(parts)
 
 
 async def _no_such(request: Request, error: Exception) -> Response:
     """Errors of the router: no such path, or another method."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    message = (
-        f"takes {(headers or {}).get('Allow', 'another method')}, not {request.method}"
-        if status == 405
-        else "is not served here; /openapi.json lists the paths"
-    )
-    content = RefusedError.of(status, "path", request.url.path, message).content
-    return JSONResponse(content, status, headers=headers)
+    assert isinstance(error, HTTPException)
+    message = "is not served here; /openapi.json lists the paths"
+    if error.status_code == 405:
+        message = f"takes {(error.headers or {}).get('Allow', 'others')}, not {request.method}"
+    content = RefusedError.of(error.status_code, "path", request.url.path, message).content
+    return JSONResponse(content, error.status_code, headers=error.headers)

@@ -29,12 +29,14 @@ def resolve_auto(
     until_s: int | None = None,
     *,
     note: Callable[[str], None] = lambda _: None,
+    named: bool = False,
 ) -> tuple[Config, Split]:
     """The configuration with nothing left open, and the split of the data that goes with it.
 
     ``until_s`` takes the place of the configuration's. A family that trains on labels is taken
     when the split finds frauds enough for it. What was chosen is written into the run's
-    configuration, so that later commands do not choose again. Raises DataError.
+    configuration, so that later commands do not choose again; ``named``: the features' names, too,
+    where ``config`` has others than the file. Raises DataError.
     """
     chosen = config.model.family
     if chosen == AUTO_NAME:
@@ -44,11 +46,11 @@ def resolve_auto(
     else:
         split = _split(dataset, config, until_s, family(chosen).supervised)
     features = resolve_names(config, dataset.columns, labels=family(chosen).supervised)
-    named = features is not config.features
-    if named:
+    fed = features is not config.features
+    if fed:
         note(f"features: {len(features.names)} that the data can feed")
     capacities: dict[str, int] = {}
-    if named or features.max_state is not None:
+    if fed or features.max_state is not None:
         capacities = choose_capacities(
             features,
             config.schema,
@@ -57,9 +59,9 @@ def resolve_auto(
             note=note,
         )
         features = features.model_copy(update=capacities)
-    if named or capacities:
+    if fed or named or capacities:
         added = {k: v for k, v in features.define.items() if k not in config.features.define}
-        run.add_features(features.names if named else None, capacities, added)
+        run.add_features(features.names if fed or named else None, capacities, added)
     return replace(config, features=features), split
 
 

@@ -192,7 +192,7 @@ class RunFolder:
 
     def add_features(
         self,
-        names: Sequence[str] | None,
+        names: str | Sequence[str] | None,
         capacities: Mapping[str, int],
         define: Mapping[str, Mapping[str, object]],
     ) -> None:
@@ -200,7 +200,9 @@ class RunFolder:
         [features.found], and a table for each feature that was defined on the way. ``names`` None:
         the configuration's stay."""
         listed = ""
-        if names is not None:
+        if isinstance(names, str):
+            listed = f"names = {json.dumps(names)}\n"
+        elif names is not None:
             listed = "names = [\n" + "".join(f"  {json.dumps(name)},\n" for name in names) + "]\n"
         listed += "".join(f"{key} = {value}\n" for key, value in capacities.items())
         tables = "".join(

@@ -101,10 +101,11 @@ def part(
     until_s: int | None = None,
     *,
     note: Note = lambda _: None,
+    named: bool = False,
 ) -> tuple[Config, Split]:
-    """The configuration without "auto" (:func:`~tinyfin.training.resolve_auto.resolve_auto`), and
-    the split that it asks for; ``until_s`` takes the place of its own."""
-    config, split = resolve_auto(run, dataset, config, until_s, note=note)
+    """The configuration without "auto", and the split that it asks for, as
+    :func:`~tinyfin.training.resolve_auto.resolve_auto` says."""
+    config, split = resolve_auto(run, dataset, config, until_s, note=note, named=named)
     give_back()
     summary = split.summary(known_labels(dataset.tx, split.until_s))
     note(

@@ -2,9 +2,12 @@
 """Builds one image: port of the board's family, application, libraries. All data is in the board
 file; see ../boards."""
 
+import difflib
+import glob
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -35,6 +38,51 @@ own_port = None
 if port.startswith("."):
     own_port = os.path.normpath(os.path.join(os.path.dirname(board.manifest_path), port))
 stack_minimum = board.get("build.stack_minimum", 2048)
+defines = board.get("build.defines", [])
+regions = [
+    ("FLASH", "rx", board.get("build.flash_origin"), board.get("upload.maximum_size")),
+    ("RAM", "rwx", board.get("build.ram_origin"), board.get("upload.maximum_ram_size")),
+]
+for name, (origin, length) in board.get("build.memory", {}).items():
+    regions.append((name, "rx", origin, length))
+
+
+def faults():
+    """What of the board file would build an image that does not run."""
+    for name, _, origin, _ in regions:
+        if not re.fullmatch("0x[0-9A-Fa-f]+", str(origin)):
+            yield f'the origin of {name} is {origin!r}; write the address as "0x08000000"'
+            return
+    values = dict((*define.split("=", 1), "1")[:2] for define in defines)
+    header = os.path.join(here, "..", "lib", "tinyfin", "include", "tinyfin.h")
+    known = set()
+    for path in (header, *glob.glob(os.path.join(own_port or os.path.join(ports, port), "*"))):
+        if os.path.isfile(path):
+            with open(path, encoding="utf-8", errors="replace") as file:
+                known.update(re.findall(r"\bTFIN_\w+", file.read()))
+    for name in values:
+        if name.startswith("TFIN_") and name not in known:
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean {near[0]}?" if near else "tinyfin.h lists all"
+            yield f"build.defines: neither tinyfin nor the port has a macro {name}; {hint}"
+    try:
+        at, slot = (
+            int(values.get(f"TFIN_FLASH_{name}", "0").rstrip("uUlL"), 0) for name in ("AT", "SLOT")
+        )
+    except ValueError:
+        yield "TFIN_FLASH_AT and TFIN_FLASH_SLOT: write numbers, such as 0x08010000u"
+        return
+    for name, access, origin, length in regions:
+        if access == "rx" and at < int(origin, 16) + length and at + 2 * slot > int(origin, 16):
+            yield (
+                f"TFIN_FLASH_AT: slots for packs from {at:#x} on overlap {name}, which the image "
+                "may fill; lower upload.maximum_size, or move the slots"
+            )
+
+
+for fault in faults():
+    sys.stderr.write(f"error: {board.manifest_path}: {fault}\n")
+    env.Exit(1)
 
 env.Replace(
     AR=prefix + "gcc-ar",
@@ -77,7 +125,7 @@ env.Append(
     CPPDEFINES=[
         ("TFIN_TARGET", env.StringifyMacro(env.subst("$BOARD"))),
         ("F_CPU", "$BOARD_F_CPU"),
-        *board.get("build.defines", []),
+        *defines,
     ],
     LINKFLAGS=[
         *cpu,
@@ -103,12 +151,6 @@ if os.environ.get("TINYFIN_WERROR"):
 
 
 def write_memory(target, source, env):
-    regions = [
-        ("FLASH", "rx", board.get("build.flash_origin"), board.get("upload.maximum_size")),
-        ("RAM", "rwx", board.get("build.ram_origin"), board.get("upload.maximum_ram_size")),
-    ]
-    for name, (origin, length) in board.get("build.memory", {}).items():
-        regions.append((name, "rx", origin, length))
     with open(str(target[0]), "w", encoding="utf-8") as file:
         file.write("MEMORY\n{\n")
         for name, access, origin, length in regions:

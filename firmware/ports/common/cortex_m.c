@@ -9,6 +9,7 @@
 #define SYST_RVR 0xE000E014u
 #define SYST_CVR 0xE000E018u
 #define NVIC_ISER 0xE000E100u
+#define SCB_VTOR 0xE000ED08u
 #define SCB_AIRCR 0xE000ED0Cu
 #define SCB_CPACR 0xE000ED88u
 #define SYSTICK_MAX 0xFFFFFFu
@@ -38,6 +39,9 @@ __attribute__((section(".vectors"), used)) const tfin_vector tfin_vectors[16] = 
 
 void tfin_start(void)
 {
+#if __ARM_ARCH_ISA_THUMB == 2 /* an Armv6-M core need not have the register */
+    TFIN_REG(SCB_VTOR) = (uint32_t)(uintptr_t)tfin_vectors; /* not those of a bootloader */
+#endif
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     /* CP10 and CP11: full access, before the first vector instruction */
     TFIN_REG(SCB_CPACR) |= 0xFu << 20;

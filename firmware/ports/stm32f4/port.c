@@ -43,7 +43,7 @@
 #define USART_ENABLE_BIT (1u << 5)
 #define USART_FUNCTION 8u
 #else
-#error "the board file lacks the UART: \"defines\": \
+#error "the board file lacks the UART, 1, 2, 3 or 6: \"defines\": \
 [\"TFIN_PORT_USART=1\", \"TFIN_PORT_TX=PA9\", \"TFIN_PORT_RX=PA10\"]"
 #endif
 #if !defined(TFIN_PORT_TX) || !defined(TFIN_PORT_RX)

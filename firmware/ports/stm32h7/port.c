@@ -48,7 +48,7 @@
 #define USART_ENABLE RCC_APB2ENR
 #define USART_ENABLE_BIT (1u << 5)
 #else
-#error "the board file lacks the UART: \"defines\": \
+#error "the board file lacks the UART, 1, 2, 3 or 6: \"defines\": \
 [\"TFIN_PORT_USART=3\", \"TFIN_PORT_TX=PD8\", \"TFIN_PORT_RX=PD9\"]"
 #endif
 #if !defined(TFIN_PORT_TX) || !defined(TFIN_PORT_RX)

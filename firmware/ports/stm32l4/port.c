@@ -34,7 +34,7 @@
 #define USART_ENABLE RCC_APB1ENR1
 #define USART_ENABLE_BIT (1u << 18)
 #else
-#error "the board file lacks the UART: \"defines\": \
+#error "the board file lacks the UART, 1, 2 or 3: \"defines\": \
 [\"TFIN_PORT_USART=2\", \"TFIN_PORT_TX=PA2\", \"TFIN_PORT_RX=PA3\"]"
 #endif
 #if !defined(TFIN_PORT_TX) || !defined(TFIN_PORT_RX)

@@ -226,13 +226,7 @@ def _finite(values: Floats) -> Floats:
 def _layer(tf: ModuleType, node: _Node, width: int, x: list[Tensor]) -> Tensor:
     kinds = tf.keras.layers
     if isinstance(node, _Combine):
-        kind = {
-            "add": kinds.Add,
-            "subtract": kinds.Subtract,
-            "multiply": kinds.Multiply,
-            "concatenate": kinds.Concatenate,
-        }[node.how]
-        return kind()(x)
+        return getattr(kinds, node.how.capitalize())()(x)
     if isinstance(node, _Activate):
         if node.name in ("tanh", "sigmoid"):
             return kinds.Activation(node.name)(x[0])

@@ -21,29 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["read_onnx"]
 
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
-_ACTIVATION = "use ReLU, LeakyReLU, tanh, sigmoid or SiLU"
-_HISTORY = "use dense layers over features that carry the history"
-_SKOPS = "give the estimator itself, saved with skops.io.dump"
 _INSTEAD = {
-    "Conv": "use dense layers over the flattened window",
-    "DequantizeLinear": "export the float network: tinyfin quantizes it",
-    "Elu": _ACTIVATION,
-    "Erf": _ACTIVATION,
-    "GRU": _HISTORY,
-    "Gather": "leave inputs that the network does not use out of the run's features",
-    "Gelu": _ACTIVATION,
-    "HardSwish": _ACTIVATION,
-    "LSTM": _HISTORY,
-    "LayerNormalization": "use BatchNorm1d",
-    "LinearClassifier": _SKOPS,
-    "LogSoftmax": "use Softmax, or end the network in one logit",
-    "PRelu": _ACTIVATION,
-    "QuantizeLinear": "export the float network: tinyfin quantizes it",
-    "RNN": _HISTORY,
-    "Slice": "leave inputs that the network does not use out of the run's features",
-    "Softplus": _ACTIVATION,
-    "TreeEnsembleClassifier": _SKOPS,
-    "TreeEnsembleRegressor": _SKOPS,
+    name: instead
+    for instead, names in {
+        "use dense layers over the flattened window": ["Conv"],
+        "export the float network: tinyfin quantizes it": ["DequantizeLinear", "QuantizeLinear"],
+        "use ReLU, LeakyReLU, tanh, sigmoid or SiLU": [
+            *("Elu", "Erf", "Gelu", "HardSwish", "PRelu", "Softplus")
+        ],
+        "use dense layers over features that carry the history": ["GRU", "LSTM", "RNN"],
+        "leave inputs that the network does not use out of the run's features": ["Gather", "Slice"],
+        "use BatchNorm1d": ["LayerNormalization"],
+        "use Softmax, or end the network in one logit": ["LogSoftmax"],
+        "give the estimator itself, saved with skops.io.dump": [
+            *("LinearClassifier", "TreeEnsembleClassifier", "TreeEnsembleRegressor")
+        ],
+    }.items()
+    for name in names
 }
 
 

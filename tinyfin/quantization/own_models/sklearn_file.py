@@ -12,7 +12,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,9 +166,8 @@ def _names(first: Estimator) -> tuple[str, ...] | None:
 # networks
 
 
-def _scaled(width: int, scalers: list[Estimator], factor: float) -> tuple[Layers, int]:
-    layers = Layers(width, factor)
-    x = layers.input
+def _scaled(layers: Layers, scalers: list[Estimator]) -> int:
+    x, width = layers.input, layers.width(0)
     for scaler in scalers:
         if type(scaler).__name__ == "MinMaxScaler":
             if scaler.clip:
@@ -178,44 +177,39 @@ def _scaled(width: int, scalers: list[Estimator], factor: float) -> tuple[Layers
         slope = 1.0 / np.asarray(scaler.scale_) if scaler.with_std else np.ones(width)
         mean = np.asarray(scaler.mean_) if scaler.with_mean else np.zeros(width)
         x = layers.scale(x, slope, -mean * slope)
-    return layers, x
+    return x
 
 
 def _perceptron(estimator: Estimator, scalers: list[Estimator], factor: float) -> Layers:
     activation = _ACTIVATIONS[estimator.activation]
-    weights = [np.asarray(w, np.float64) for w in estimator.coefs_]
-    biases = [np.asarray(b, np.float64) for b in estimator.intercepts_]
-    layers, x = _scaled(len(weights[0]), scalers, factor)
+    return _dense(estimator, scalers, factor, estimator.coefs_, estimator.intercepts_, activation)
+
+
+def _regression(estimator: Estimator, scalers: list[Estimator], factor: float) -> Layers:
+    weights = np.asarray(estimator.coef_).T
+    return _dense(estimator, scalers, factor, [weights], [estimator.intercept_], None)
+
+
+def _dense(
+    estimator: Estimator,
+    scalers: list[Estimator],
+    factor: float,
+    weights: Sequence[npt.ArrayLike],
+    biases: Sequence[npt.ArrayLike],
+    activation: Activation | None,
+) -> Layers:
+    layers = Layers(len(np.asarray(weights[0])), factor)
     layers.names = _names(scalers[0] if scalers else estimator)
+    x = _scaled(layers, scalers)
     for k, (w, b) in enumerate(zip(weights, biases, strict=True)):
-        x = layers.dense(x, w, b)
+        x = layers.dense(x, np.asarray(w, np.float64), np.asarray(b, np.float64))
         if k + 1 < len(weights) and activation is not None:
             x = layers.activate(x, activation)
     layers.output = layers.activate(x, "sigmoid")
     return layers
 
 
-def _regression(estimator: Estimator, scalers: list[Estimator], factor: float) -> Layers:
-    weights = np.asarray(estimator.coef_, np.float64)
-    layers, x = _scaled(weights.shape[1], scalers, factor)
-    layers.names = _names(scalers[0] if scalers else estimator)
-    x = layers.dense(x, weights.T, np.asarray(estimator.intercept_, np.float64))
-    layers.output = layers.activate(x, "sigmoid")
-    return layers
-
-
 # trees
-
-
-def _scaler(scalers: list[Estimator], kind: type[np.number]) -> Callable[[Numbers], Numbers]:
-    """What trees get of their inputs: scaled by the scalers themselves, as ``kind``."""
-
-    def scale(x: Numbers) -> Numbers:
-        for scaler in scalers:
-            x = np.asarray(scaler.transform(x))
-        return x.astype(kind)
-
-    return scale
 
 
 def _grown(
@@ -229,12 +223,14 @@ def _grown(
     names = _names(scalers[0] if scalers else estimator)
     for scaler in scalers:  # it would warn of arrays, which have no names
         scaler.__dict__.pop("feature_names_in_", None)
+
+    def scale(x: Numbers) -> Numbers:
+        for scaler in scalers:
+            x = np.asarray(scaler.transform(x))
+        return x.astype(kind)
+
     return Ensemble(
-        tuple(trees),
-        int(estimator.n_features_in_),
-        names=names,
-        scaler=_scaler(scalers, kind),
-        base=base,
+        tuple(trees), int(estimator.n_features_in_), names=names, scaler=scale, base=base
     )
 
 

@@ -181,10 +181,9 @@
  *                                             (small: 128)
  *     TFIN_PORT_SEND_TURNS          0x800000u how often a port looks for space for one byte before
  *                                             it gives the UART up
- *     TFIN_PORT_USART               none      stm32f1, stm32f4: number of the USART that leads to
- *                                             the host
- *     TFIN_PORT_TX                  none      stm32f4, nrf51: the pin that sends
- *     TFIN_PORT_RX                  none      stm32f4, nrf51: the pin that receives
+ *     TFIN_PORT_USART               none      STM32: number of the USART that leads to the host
+ *     TFIN_PORT_TX                  none      STM32 (not F1), nRF, RP2040: the pin that sends
+ *     TFIN_PORT_RX                  none      the same: the pin that receives
  *     TFIN_PORT_RNG                 unset     stm32f4: the chip has a random number generator
  *     TFIN_PORT_CRYSTAL_HZ          unset     nrf51: start this crystal, 16000000 or 32000000
  *     TFIN_PORT_EMULATED            unset     nrf51: the image is for QEMU's machine, which can be

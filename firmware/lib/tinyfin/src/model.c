@@ -99,7 +99,8 @@ static int calibration_ok(const tfin_engine *e, uint32_t size)
     const uint8_t *k = e->calibration + 8;
     for (const uint8_t *last = k + CALIBRATION_KNOT * (n - 1u); k != last; k += CALIBRATION_KNOT) {
         if (tfin_i32(k + CALIBRATION_KNOT) <= tfin_i32(k) ||
-            tfin_u32(k + CALIBRATION_KNOT + 4) <= tfin_u32(k + 4)) {
+            tfin_u32(k + CALIBRATION_KNOT + 4) <= tfin_u32(k + 4) ||
+            tfin_u16(k + 14) != 0) { /* slope >= 2^48 */
             return 0;
         }
     }
