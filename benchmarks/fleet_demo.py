@@ -586,7 +586,8 @@ class Fleet:
                     kind = (
                         "halted" if one.stopped else "done" if one.state == State.DONE else "wave"
                     )
-                    self.diary.note(day, f"{one.name} {kind}", f"{one.state}, {wave}: {one.why}")
+                    why = "" if kind == "wave" else f": {one.why.split(';')[0]}"
+                    self.diary.note(day, f"{one.name} {kind}", f"{one.state}, {wave}{why}")
                     if one.state == State.ROLLING_BACK:
                         self.records.halt(self.packs[one.name], one.why)
                 names = [Stage(n).name.lower() for n in one.rollout.stage.tolist()]
@@ -599,7 +600,7 @@ class Fleet:
         if day % 5 == 0:
             labels = pa.concat_tables([town.labels(day) for town in self.towns])
             pq.write_table(labels, self.folder / "labels.parquet")
-            add_labels(self.lake, self.folder / "labels.parquet")
+            add_labels(self.lake, [self.folder / "labels.parquet"])
         for said in self.records.ask(self.packs[PARENT], self.lake, day):
             self.diary.note(day, "request", said)
 
@@ -662,8 +663,10 @@ def claims(fleet: Fleet) -> list[tuple[str, bool]]:
 def written(fleet: Fleet, found: Sequence[tuple[str, bool]]) -> Path:
     """The page."""
     shown = ("shadow", "trial", "confirmed", "fell_back", "silent")
-    series = {name: [float(day[name]) for day in fleet.diary.stages] for name in shown}
-    styles = {name: i for i, name in enumerate(shown)}
+    series = {
+        name.replace("_", " "): [float(day[name]) for day in fleet.diary.stages] for name in shown
+    }
+    styles = {name: i for i, name in enumerate(series)}
     chart = folds(
         "stages", "Members by stage", [str(day) for day in range(DAYS)], series, styles,
         "members", "; ".join(f"day {d}: {k}" for d, k, _ in fleet.diary.events), most=float("inf"),

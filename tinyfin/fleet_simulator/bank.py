@@ -28,15 +28,7 @@ from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
 from tinyfin.documents import Document, Facts
 from tinyfin.errors import InputError
-from tinyfin.fleet_simulator.packs import (
-    FAULTY,
-    FIRST_DAY,
-    SCORES,
-    Recipe,
-    Scorer,
-    recipes,
-    trained,
-)
+from tinyfin.fleet_simulator.packs import FAULTY, FIRST_DAY, SCORES, Scorer, recipes, trained
 from tinyfin.fleet_simulator.probations import Probations, Town, probations
 from tinyfin.output_claims import claimed
 from tinyfin.pack.container import Pack
@@ -78,7 +70,7 @@ class Plan:
     """Of the parent and most candidates."""
     trained: tuple[int, int] = (80, 112)
     """Terminals and days of the town of the training; labels of the last 14 days are unknown."""
-    released: tuple[int, int] = (1000, 35)
+    released: tuple[int, int] = (1000, 28)
     """Terminals and days of the towns that give a release its bounds."""
     looks: tuple[int, ...] = (100, 200)
     """Events of the shadow after which it is looked at."""
@@ -113,6 +105,9 @@ class BankPack(Facts):
     recipe: str
     average_precision: float
     """On the terminals of the release, whose labels are known."""
+    too_different: bool = False
+    """Whether its shadow is too short to tell it from a broken one: the release's rule of that
+    name."""
     promise: Promise | None = None
     """None: the parent."""
 
@@ -130,8 +125,8 @@ class BankFacts(Document):
     trial_events: int
     packs: list[BankPack]
     refused: list[str]
-    """Candidates that were trained and are no better than bad: no release would have let them
-    pass."""
+    """Candidates that were trained, and whose average precision is below the parent's by more than
+    a release allows."""
 
     def of(self, kind: str) -> list[str]:
         """Names of the packs of a kind."""
@@ -207,19 +202,29 @@ def build(path: Path, plan: Plan) -> Bank:
         first, *others = recipes(plan.good, plan.family, plan.trained[1] // 7 - 2)
         parent = Scorer(trained(data, first))
         release = _Release(plan, parent)
-        packs, refused = [release.facts("parent", "parent", first, parent)], []
-        candidates: dict[str, _Candidate] = {}
+        precision = release.precision(parent.raw(parent.inputs(release.features)))
+        packs = [
+            BankPack(name="parent", kind="parent", recipe=first.name, average_precision=precision)
+        ]
+        refused, candidates = [], dict[str, _Candidate]()
         for recipe in others:
-            one = release.candidate(Scorer(trained(data, recipe)))
-            facts = release.facts(f"good-{len(candidates) + 1}", "good", recipe, one.scorer)
-            facts.promise = one.promise
-            if facts.average_precision < packs[0].average_precision - MARGIN or not one.told_apart:
-                refused.append(f"{recipe.name} ({facts.average_precision:.3f})")
-                continue
-            candidates[facts.name] = one
-            packs.append(facts)
             if len(candidates) == plan.good:
                 break
+            one = release.candidate(Scorer(trained(data, recipe)))
+            if one.precision < precision - MARGIN:
+                refused.append(f"{recipe.name} ({one.precision:.3f})")
+                continue
+            candidates[f"good-{len(candidates) + 1}"] = one
+            packs.append(
+                BankPack(
+                    name=f"good-{len(candidates)}",
+                    kind="good",
+                    recipe=recipe.name,
+                    average_precision=one.precision,
+                    too_different=one.too_different,
+                    promise=one.promise,
+                )
+            )
         if not candidates:
             raise InputError(f"{path}: no candidate is good: {', '.join(refused)}; another seed")
         stand_in = packs[1].model_copy(update={"kind": "bad"})
@@ -258,8 +263,8 @@ class _Candidate:
     """Of its DRFT's score."""
     usual: npt.NDArray[np.int64]
     """Raw scores of the release."""
-    told_apart: bool
-    """Whether its shadow tells it from a broken one: the release's rule ``too-different``."""
+    precision: float
+    too_different: bool
     promise: Promise
 
     def days(self, town: Town, raw: npt.NDArray[np.integer], parent: Scorer) -> PackDays:
@@ -288,7 +293,7 @@ class _Release:
         self._terminal = np.concatenate(
             [town.terminal + at for town, at in zip(towns, first[:-1], strict=True)]
         )
-        self._t_s, self._label, self._features, self._old = (
+        self._t_s, self._label, self.features, self._old = (
             np.concatenate([getattr(town, name) for town in towns])
             for name in ("t_s", "label", "features", "parent")
         )
@@ -300,23 +305,20 @@ class _Release:
         steady = self._label != 1
         alert = scorer.pack.decision.alert_q32 if scorer.pack.decision else None
         return drift_section(
-            self._features[steady, :0],
+            self.features[steady, :0],
             score[steady],
             self._terminal[steady],
             self._t_s[steady],
             score_edges=[] if alert is None else [alert],
         ).score
 
-    def facts(self, name: str, kind: str, recipe: Recipe, scorer: Scorer) -> BankPack:
-        raw = scorer.raw(scorer.inputs(self._features))
+    def precision(self, raw: npt.NDArray[np.integer]) -> float:
+        """Average precision."""
         known = self._label >= 0
-        precision = average_precision(raw[known], self._label[known] == 1)
-        return BankPack.model_validate(
-            {"name": name, "kind": kind, "recipe": recipe.name, "average_precision": precision}
-        )
+        return average_precision(raw[known], self._label[known] == 1)
 
     def candidate(self, scorer: Scorer) -> _Candidate:
-        raw = scorer.raw(scorer.inputs(self._features)).astype(np.int64)
+        raw = scorer.raw(scorer.inputs(self.features)).astype(np.int64)
         score, n = scorer.scores(raw), len(raw)
         rows = Rows(
             terminal=self._terminal,
@@ -329,14 +331,14 @@ class _Release:
             parent=self._old,
             parent_advice=self._parent.advice(self._old),
             group=np.full(n, -1),
-            features=self._features,
+            features=self.features,
         )
         asked = Asked(
             self._parent.pack.model_id, True, self._plan.looks, self._plan.trial_events, True, True
         )
         bounds, found = probation_of(rows, asked)
         score_bins = self._histogram(scorer, score)
-        told_apart = all(one.share[-1] >= LEAST_SEEN for one in found.sees[:3])
+        too_different = any(one.share[-1] < LEAST_SEEN for one in found.sees[:3])
         last = bounds.looks[-1]
         ratio = (rows.own_advice > 0).sum() / max(1, (rows.parent_advice > 0).sum())
         same = len(score_bins.edges) == len(self.score.edges)
@@ -348,8 +350,8 @@ class _Release:
             scores_comparable=same
             and bool(np.abs(score_bins.shares - self.score.shares).max() <= 0.01),
         )
-        edges = score_bins.edges
-        return _Candidate(scorer, bounds, edges, raw, told_apart, promise)
+        facts = (self.precision(raw), too_different, promise)
+        return _Candidate(scorer, bounds, score_bins.edges, raw, *facts)
 
 
 def _towns(plan: Plan, pack: Pack, first: int, terminals: int, days: int) -> Iterator[Town]:
