@@ -128,10 +128,6 @@ class BankFacts(Document):
     """Candidates that were trained, and whose average precision is below the parent's by more than
     a release allows."""
 
-    def of(self, kind: str) -> list[str]:
-        """Names of the packs of a kind."""
-        return [pack.name for pack in self.packs if pack.kind == kind]
-
     def pack(self, name: str) -> BankPack:
         """The candidate of this name. Raises InputError."""
         found = next((pack for pack in self.packs[1:] if pack.name == name), None)
@@ -171,7 +167,6 @@ class Bank:
         """uint16[terminals, days, 16]: events by bin of the parent's score."""
         self.saturated = arrays["saturated"]
         """uint16[terminals, days]: values that touched the limits of the arithmetic."""
-        self.town = arrays["town"]
         self.merchant = arrays["merchant"]
         """int64[terminals]: category of the merchant."""
 
@@ -230,10 +225,7 @@ def build(path: Path, plan: Plan) -> Bank:
         stand_in = packs[1].model_copy(update={"kind": "bad"})
         packs += [stand_in.model_copy(update={"name": name}) for name in (*SCORES, *FAULTY)]
         towns = _towns(plan, parent.pack, 0, plan.terminals, plan.warm_days + plan.days)
-        parts = [
-            dict(_town_days(town, number, parent, release.score.edges, candidates))
-            for number, town in enumerate(towns)
-        ]
+        parts = [dict(_town_days(town, parent, release.score.edges, candidates)) for town in towns]
         events = np.concatenate([part[_TERMINALS]["events"] for part in parts])
         for name, arrays in parts[0].items():
             whole = {key: np.concatenate([part[name][key] for part in parts]) for key in arrays}
@@ -383,11 +375,7 @@ def _town(tx: Transactions, pack: Pack, warm_days: int, days: int) -> Town:
 
 
 def _town_days(
-    town: Town,
-    number: int,
-    parent: Scorer,
-    edges: tuple[int, ...],
-    candidates: Mapping[str, _Candidate],
+    town: Town, parent: Scorer, edges: tuple[int, ...], candidates: Mapping[str, _Candidate]
 ) -> Iterator[tuple[str, dict[str, Array]]]:
     """Arrays of each file, of this town's terminals."""
     yield (
@@ -396,7 +384,6 @@ def _town_days(
             "events": town.daily(np.zeros(len(town.day), np.int64), 1)[:, :, 0],
             "saturated": town.daily(town.saturated, 2)[:, :, 1],
             "parent_scores": town.daily(np.searchsorted(edges, town.parent, side="right"), BINS),
-            "town": np.full(town.terminals, number),
             "merchant": town.merchant,
         },
     )

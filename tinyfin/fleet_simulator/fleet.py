@@ -100,14 +100,14 @@ class Fleet:
         """Day of its own that each one is at; a week lies before it."""
         self._off_until = np.zeros(terminals, np.int64)
         self._stage = np.full(terminals, Stage.TARGETED, np.uint8)
-        self._since = np.zeros(terminals, np.int64)
-        """Own day on which the shadow began, or the pack was confirmed."""
+        self._confirmed = np.zeros(terminals, np.int64)
+        """Own day on which the pack was confirmed."""
         self._began = np.full(terminals, _LOST, np.int64)
         """Own day on which the pack begins to run."""
         self._ended = np.full(terminals, _LOST, np.int64)
         self._faults = np.zeros(terminals, np.int64)
         self._shadow = np.full(terminals, _LOST, np.int64)
-        """Own day on which the shadow began, and the day after the one on which it ended."""
+        """Own day on which the shadow began."""
         self._news = np.zeros(terminals, bool)
         """Whether there is something that no report has brought in yet."""
         self._due_h = np.zeros(terminals, np.int64)
@@ -195,13 +195,12 @@ class Fleet:
         ended, passed = self._ended_today(trial, self._began, days.trial_days, days.trial_result)
         self._give_up(trial[ended & ~passed], 1)
         stage[trial[passed]] = Stage.CONFIRMED
-        self._since[trial[passed]] = self._clock[trial[passed]]
+        self._confirmed[trial[passed]] = self._clock[trial[passed]]
         shadow = np.flatnonzero(on & (stage == Stage.SHADOW))
         self._news[shadow] = True
         ended, passed = self._ended_today(
             shadow, self._shadow, days.shadow_days, days.shadow_result
         )
-        self._since[shadow] = self._clock[shadow]
         self._give_up(shadow[ended & ~passed], 1)
         stage[shadow[passed]] = Stage.TRIAL
         self._began[shadow[passed]] = self._clock[shadow[passed]] + 1
@@ -260,7 +259,7 @@ class Fleet:
         seen.faults_after[members] = self._faults[members]
         confirmed = np.flatnonzero(self._stage[members] == Stage.CONFIRMED)
         members, place, begin, end = (x[confirmed] for x in (members, place, begin, end))
-        after = self._since[members] + 1
+        after = self._confirmed[members] + 1
         seen.scores_after[members] = self._scores(place, np.maximum(after, end - WEEK), end, after)
         new = np.flatnonzero(~seen.scores_first[members].any(axis=1))
         first = self._pack.scores.sums(place[new], begin[new], after[new])
