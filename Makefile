@@ -7,6 +7,8 @@
 #   make test    what continuous integration runs
 #   make soak    a million events over two emulated terminals, with faults and restarts (SOAK: more
 #                options of `tinyfin hil run`)
+#   make fleet-demo  ninety days of 2,000 simulated terminals and two emulated ones: drift, a request,
+#                a bad candidate halted, a good one in service everywhere
 #   make test-loaded  the tests with deadlines, TIMES times (10) while every core is busy
 #   make nightly what takes too long for every change: the shipped models learned anew and held to
 #                their gates, attacks, soak, fuzz, test-loaded (STAGES: some of them)
@@ -36,7 +38,7 @@ native := $(wildcard firmware/lib/tinyfin/src/*.[ch] firmware/lib/tinyfin/src/*/
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
 
-.PHONY: demo test test-loaded nightly lint rig soak bench attacks notebooks fuzz modelfuzz powercut statecut auditcut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
+.PHONY: demo fleet-demo test test-loaded nightly lint rig soak bench attacks notebooks fuzz modelfuzz powercut statecut auditcut killtest clean install system-demo system-test system-loaded system-bench system-fuzz
 .DELETE_ON_ERROR:
 
 demo: system-demo install
@@ -66,6 +68,9 @@ lint: system-test install
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	files=$$(git ls-files '*.c' '*.h' '*.cpp') && $(BIN)/clang-format --dry-run -Werror $$files
+
+fleet-demo: system-demo system-test install
+	$(BIN)/python -m benchmarks.fleet_demo
 
 bench: system-bench install $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(TARGETS)

@@ -9,6 +9,7 @@
     worlds     the default recipe against XGBoost, in five simulated worlds
     attacks    what an attacker can do to the reference model, in simulated towns
     candidates packs trained again against their parent, under the bounds of a release
+    fleet      ninety days of a fleet: drift, a request, campaigns
     soak       a million events over two emulated terminals, with faults and restarts
     fuzz       every fuzz target for five minutes
     loaded     the tests with deadlines, ten times on a busy machine
@@ -48,6 +49,7 @@ def main() -> int:
         "worlds": worlds,
         "attacks": lambda: make("attacks"),
         "candidates": candidates,
+        "fleet": lambda: make("fleet-demo"),
         "soak": lambda: make("soak"),
         "fuzz": lambda: make("fuzz", f"FUZZ_SECONDS={FUZZ_S}"),
         "loaded": lambda: make("test-loaded"),

@@ -14,6 +14,8 @@ from tinyfin.fleet.drift import FleetDrift
 from tinyfin.fleet.hawkbit import Offer
 from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
+from tinyfin.fleet_simulator.bank import BankFacts
+from tinyfin.fleet_simulator.campaign import FleetSimulation
 from tinyfin.hil.reporting.report import ReplayReport
 from tinyfin.hil.runs.results import RigResult
 from tinyfin.registry.export import RegistryExport
@@ -48,6 +50,8 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Settings,
     Manifest,
     PackFacts,
+    BankFacts,
+    FleetSimulation,
     FleetDrift,
     Backup,
     Offer,

@@ -33,8 +33,7 @@ from tinyfin.config import Simulate, load
 from tinyfin.data.events import event_stream
 from tinyfin.data.memory_tables import as_files
 from tinyfin.data.readers import read
-from tinyfin.pack.container import Pack, open_pack
-from tinyfin.pack.maps import map_inputs
+from tinyfin.fleet_simulator.packs import FIRST_DAY, MLP, Scorer
 from tinyfin.pack.probation import Probation
 from tinyfin.quantization.workflow import quantize
 from tinyfin.release.bounds import region
@@ -47,10 +46,9 @@ from tinyfin.results.comparison import Pair
 from tinyfin.results.release import ProbationFacts
 from tinyfin.training.bootstrap import draw_groups, interval, replicated_ap
 from tinyfin.training.workflow import train
-from tinyfin.twin import NetworkTwin, Twin
+from tinyfin.twin import Twin
 
 ROOT = Path(__file__).resolve().parents[1]
-FIRST_DAY = date(2025, 1, 6)
 TRAINED_DAYS, TRAINED_TERMINALS, TOWN_TERMINALS, TOWN_DAYS = 98, 120, 400, 24
 BOUND_TOWNS = 8
 DRAWS = 40
@@ -72,12 +70,6 @@ test = 0.2
 
 [evaluate]
 baselines = []
-"""
-MLP = """hidden = [16, 8]
-epochs = 4
-learning_rate = 5e-3
-batch_size = 512
-options = {genuine_rows = 60000}
 """
 HANDBOOK = """
 [data]
@@ -135,21 +127,10 @@ DAMAGES = (
 )
 
 
-class Candidate:
+class Candidate(Scorer):
     """A pack, run on features."""
 
-    def __init__(self, path: Path) -> None:
-        self.pack: Pack = open_pack(path)
-        assert self.pack.maps is not None
-        self._maps = self.pack.maps
-        self._network = NetworkTwin(self.pack.sections["PLAN"], self.pack.sections["READ"])
-        assert self.pack.decision is not None
-        self.references = self.pack.decision.references
-        self._weightiest: int | None = None
-
-    def inputs(self, features: npt.NDArray[np.int16]) -> npt.NDArray[np.int8]:
-        """Of the network."""
-        return map_inputs(self._maps, features)
+    _weightiest: int | None = None
 
     def weightiest(self, inputs: npt.NDArray[np.int8]) -> int:
         """The input whose usual value in its place moves the raw score most, on the first rows that
@@ -165,20 +146,6 @@ class Candidate:
             self._weightiest = int(np.argmax(moved))
             print(f"weighs most: {self.pack.meta['features'][self._weightiest]}", flush=True)
         return self._weightiest
-
-    def raw(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]:
-        """Raw scores."""
-        return self._network.infer(inputs)[1]
-
-    def scores(self, raw: npt.NDArray[np.integer]) -> npt.NDArray[np.uint32]:
-        """score_q32."""
-        assert self.pack.calibration is not None
-        return self.pack.calibration.evaluate(raw)
-
-    def advice(self, score: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
-        """By its thresholds."""
-        assert self.pack.decision is not None
-        return self.pack.decision.advice(score)
 
 
 def damaged(name: str, pack: Candidate, features: npt.NDArray[np.int16]) -> Ints:

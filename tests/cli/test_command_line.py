@@ -11,7 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tests.support.cli import tinyfin
+from tests.support.cli import leaves_of, tinyfin
 from tests.support.process import call, tinyfin_process
 from tinyfin import __version__, errors
 from tinyfin.cli import VERBS, main
@@ -42,13 +42,6 @@ def test_help_documents_every_exit_code() -> None:
 
 def test_version() -> None:
     assert tinyfin_process("--version").stdout == f"tinyfin {__version__}\n"
-
-
-def leaves_of(command: click.Command) -> list[click.Command]:
-    """The commands of a group, and of its groups; of another command itself."""
-    if not isinstance(command, click.Group):
-        return [command]
-    return [leaf for one in command.commands.values() for leaf in leaves_of(one)]
 
 
 @pytest.mark.parametrize("verb", [verb for verb, _, _ in VERBS])

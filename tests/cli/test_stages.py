@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pytest
 
-from tests.support.cli import filled, tinyfin
+from tests.support.cli import filled, leaves_of, tinyfin
 from tests.support.process import need
 from tinyfin.cli import VERBS, main
 from tinyfin.progress import Screen, Stage
@@ -92,8 +92,7 @@ def test_stages(
 def test_every_verb_can_be_quiet(verb: str) -> None:
     command = main.get_command(click.Context(main), verb)
     assert command is not None
-    leaves = command.commands.values() if isinstance(command, click.Group) else [command]
-    for leaf in leaves:
+    for leaf in leaves_of(command):
         assert "--quiet" in [option for p in leaf.params for option in p.opts], leaf.name
 
 

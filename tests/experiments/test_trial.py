@@ -27,11 +27,11 @@ from tinyfin.field.keys import terminal_keys
 from tinyfin.field.report import COUNTERS, Report, Tag, encode
 from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import Lake, date_of
-from tinyfin.pack.signing import generate_key
+from tinyfin.pack.signing import generate_key, key_from_seed
 from tinyfin.rollout.definition import Terminal
 
 PACKS = {"control": bench.PACK, "treatment": ROOT / "models" / "label_free" / "model.tfpack"}
-PERSON = generate_key()
+PERSON = key_from_seed(bytes(32))  # who is drawn follows from it
 TERMINALS, DAYS = 24, 4
 MEMBERS = [Terminal(bench.terminal(n).hex(), "abc"[n % 3]) for n in range(TERMINALS)]
 FIRST, LAST = date_of(bench.FIRST_DAY), date_of(bench.FIRST_DAY + DAYS - 1)
@@ -122,6 +122,10 @@ def test_an_early_look_is_refused(tmp_path: Path) -> None:
     bench.take(lake, *history(arms, DAYS)[0])
     said = tinyfin(f"fleet experiment read {lake.path} lower", code=3).output
     assert f"goes on until {LAST}" in said
+    ahead = bench.reading(0, 36_524 - bench.FIRST_DAY, 9999, boot_nonce=7)  # a clock in 2100
+    bench.take(lake, *bench.made([ahead]))
+    with pytest.raises(InputError, match=f"goes on until {LAST}"):
+        read(lake, "lower")
 
 
 def test_the_metric_stays_what_was_registered(tmp_path: Path) -> None:

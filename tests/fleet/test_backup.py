@@ -247,3 +247,11 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path) -> None:
         (tmp_path / "a.tar").write_bytes(to.getvalue())
         with pytest.raises(MismatchError, match="no place in a backup"):
             restore(tmp_path / "a.tar", tmp_path / "deep" / "back")
+
+
+def test_a_size_that_no_tar_has_is_refused(tmp_path: Path) -> None:
+    kept = backups.Kept.model_construct(bytes=10**40, sha256=64 * "0")
+    text = backups.Backup.model_construct(files={"lake/x": kept}).text().encode()
+    (tmp_path / "a.tar").write_bytes(backups._header("backup.json", len(text)) + text + bytes(999))
+    with pytest.raises(MismatchError, match="was changed"):
+        restore(tmp_path / "a.tar", tmp_path / "back")

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from tinyfin.field.report import Report, Tag, encode
 from tinyfin.fleet import hawkbit as gateways
 from tinyfin.fleet.hawkbit import Gateway, Offer, Server, read_tokens
 from tinyfin.fleet.lake import Lake
+from tinyfin.output_claims import claimed
 from tinyfin.pack.container import open_pack
 from tinyfin.wire.slot_frames import Phase, Reason
 
@@ -197,7 +200,7 @@ def test_a_download_that_fails_is_tried_again(world: World) -> None:
 def test_feedback_that_does_not_arrive_is_given_again(world: World) -> None:
     deployed(world)
     bench.take(world.lake, confirmed(DAY + 0.5))
-    world.stub.fails = 1
+    world.day, world.stub.fails = DAY + 0.6, 1
     told: list[str] = []
     world.gateway.poll(told.append)
     assert "answers 500" in told[0]
@@ -215,6 +218,71 @@ def test_no_other_host_gets_the_token(world: World, tmp_path: Path) -> None:
     for url in ("http://hawkbit.example.org", "ftp://127.0.0.1", "127.0.0.1"):
         with pytest.raises(InputError, match="give https"):
             Server(url, "DEFAULT")
+
+
+def test_only_reports_of_now_count(world: World) -> None:
+    """Not of a year ago, nor of a clock that was in 2100 once."""
+    bench.take(world.lake, confirmed(DAY - 300))
+    deployed(world)
+    assert world.after(0.1, confirmed(36_524, OLD)) == []
+    assert world.after(1, fell_back(DAY + 1)) == [("closed", "failure")]
+    world.stub.deploy(NAME, "9", PACK)
+    assert world.after(2) == [("proceeding", "none")]
+    assert world.after(9) == [("closed", "failure")], "silent"
+
+
+@pytest.mark.parametrize(("size", "pause_s", "deadline_s"), [(2000, 0.001, 30), (1, 0.05, 0.5)])
+def test_a_body_without_an_end_is_no_pack_that_is_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch, size: int, pause_s: float, deadline_s: float
+) -> None:
+    """Nor does it keep other terminals waiting."""
+    world.gateway.tokens = {NAME: "TargetToken abc", bench.terminal(1).hex(): "TargetToken b"}
+    world.stub.deploy(NAME, "8", PACK)
+    call, told, over = world.gateway.server.call, list[str](), threading.Event()
+    monkeypatch.setattr(gateways, "_MOST_BYTES", 1000)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        slow = Server(f"http://127.0.0.1:{server.getsockname()[1]}", "DEFAULT")
+
+        def drip() -> None:
+            line, _ = server.accept()
+            with line, contextlib.suppress(OSError):
+                line.recv(1 << 16)
+                line.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+                while not over.wait(pause_s):
+                    line.sendall(bytes(size))
+
+        def answer(url: str, token: str, body: object = None) -> bytes:
+            if not url.endswith("/artifact"):
+                return call(url, token, body)
+            with monkeypatch.context() as patch:
+                patch.setattr(gateways, "_DEADLINE_S", deadline_s)
+                return slow.call(f"{slow.root}/artifact", "x")
+
+        sender = threading.Thread(target=drip)
+        sender.start()
+        monkeypatch.setattr(world.gateway.server, "call", answer)
+        done = world.gateway.poll(told.append)
+        over.set()
+        sender.join(60)
+    assert "gave no answer" in told[0]
+    assert done == {"failed": 1, "nothing to do": 1}
+    assert world.stub.said == []
+
+
+def test_one_gateway_uses_a_folder_of_offers(world: World) -> None:
+    found: list[BaseException] = []
+
+    def second() -> None:
+        try:
+            world.gateway.poll()
+        except InputError as error:
+            found.append(error)
+
+    with claimed(world.gateway.offers, make_folder=True):
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(60)
+    assert "is using this name" in str(found[0])
 
 
 def test_a_server_that_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

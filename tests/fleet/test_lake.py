@@ -20,7 +20,7 @@ from tinyfin.errors import InputError, TinyfinError
 from tinyfin.field.keys import terminal_keys
 from tinyfin.field.report import COUNTERS, parse_report
 from tinyfin.fleet import tables
-from tinyfin.fleet.lake import Lake, file_bytes
+from tinyfin.fleet.lake import Lake, file_bytes, newest_day
 from tinyfin.fleet.views import connect, rows_of
 
 REPORTS = bench.fleet(6, 5)
@@ -219,3 +219,10 @@ def test_equal_rows_are_equal_bytes_however_they_came(tmp_path: Path) -> None:
         table = lake.read(part)
         pieces = pa.concat_tables([table.slice(0, 1), table.slice(1)])
         assert file_bytes(pieces) == (lake.path / part.file).read_bytes()
+
+
+def test_the_newest_day_is_none_to_come(tmp_path: Path) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    ahead = bench.reading(1, 36_524 - bench.FIRST_DAY, 9, boot_nonce=7)  # a clock in 2100
+    bench.take(lake, *bench.made([bench.reading(0, 2, 9, boot_nonce=7), ahead]))
+    assert newest_day(lake) == bench.FIRST_DAY + 2

@@ -29,7 +29,11 @@ def postgres() -> Iterator[str]:
     root = os.geteuid() == 0
     if root and shutil.which("runuser") is None:
         pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as name:
+    # a TMPDIR of root's own is closed to the user of the server
+    place = "/tmp" if root else None
+    with tempfile.TemporaryDirectory(
+        prefix="tinyfin-pg", dir=place, ignore_cleanup_errors=True
+    ) as name:
         folder = Path(name)
         if root:
             shutil.chown(folder, "postgres", "postgres")

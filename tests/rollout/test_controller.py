@@ -183,7 +183,7 @@ def test_success_is_no_word_of_a_member_that_was_not_offered_the_pack() -> None:
     tick = rollout.tick(HOUR0, seen)
     assert not set(tick.offers) & set(other)
     [confirmed] = [gate for gate in tick.gates if gate.name == "confirmed"]
-    assert confirmed.n == 0
+    assert confirmed.found == 0
 
 
 def test_silent_members_are_not_offered_and_count_when_they_vanish() -> None:
@@ -208,6 +208,117 @@ def test_a_member_that_fell_back_stays_a_failure() -> None:
         seen.heard_h[:], seen.stage[member] = HOUR0 + 24 * day, stage
         rollout.tick(HOUR0 + 24 * day, seen)
         assert rollout.stage[member] == Stage.FELL_BACK
+
+
+def open_gates(*shares: float, first: int = 20) -> Policy:
+    """Failures, silence and confirmation decide alone."""
+    names = ["paired", "alerts", "self_difference", "faults", "saturations"]
+    return short_policy(*shares, first=first, without=names)
+
+
+def test_a_wave_of_which_few_report_does_not_pass() -> None:
+    """A third reports and is fine. The other two thirds would be offered the pack in the end."""
+    rollout, seen, few = campaign(3000, open_gates(0.2)), Seen.nothing(3000), np.arange(0, 3000, 3)
+    for hour in range(HOUR0, HOUR0 + 24 * 40, 24):
+        seen.heard_h[few] = hour
+        seen.stage[rollout.offered_h != NEVER] = Stage.CONFIRMED
+        state = rollout.tick(hour, seen).state
+    assert state == State.INCONCLUSIVE
+    assert rollout.progress.wave == 0
+    assert "confirmed" in rollout.progress.why
+
+
+def test_members_on_the_way_do_not_dilute_failures() -> None:
+    """1.4 % of those that have ended fell back, and as many have not begun."""
+    rollout = campaign(40_000, open_gates(0.2, first=4000))
+    seen = heard(40_000, HOUR0)
+    members = rollout.tick(HOUR0, seen).offers
+    tried = members[:2080]
+    seen.stage[tried], seen.stage[tried[:29]] = Stage.CONFIRMED, Stage.FELL_BACK
+    for day in range(1, 5):
+        seen.heard_h[:] = HOUR0 + 24 * day
+        assert rollout.tick(HOUR0 + 24 * day, seen).wave == 0
+    seen.stage[members[2080:]] = Stage.CONFIRMED
+    seen.heard_h[:] = HOUR0 + 24 * 5
+    assert rollout.tick(HOUR0 + 24 * 5, seen).wave == 1, "the control: 29 of 4,000 are fine"
+
+
+def test_a_rollback_is_over_when_the_pack_is_gone_and_not_before() -> None:
+    """Whatever members were before: fallen back, silent, or of a database that was restored."""
+    rollout = campaign(100, short_policy(0.2))
+    seen = heard(100, HOUR0)
+    again, gone, *_ = rollout.tick(HOUR0, seen).offers
+    forgotten = int(np.flatnonzero(rollout.wave_of > 0)[0])
+    seen.stage[again], seen.stage[gone] = Stage.FELL_BACK, Stage.CONFIRMED
+    seen.heard_h[:] = HOUR0 + 24
+    rollout.tick(HOUR0 + 24, seen)
+    rollout.halt("by hand")
+    seen.stage[[again, forgotten]] = Stage.CONFIRMED
+    seen.heard_h[:], seen.heard_h[gone] = HOUR0 + 120, HOUR0 + 24
+    assert rollout.tick(HOUR0 + 120, seen).state == State.ROLLING_BACK
+    assert set(rollout.actions()["revert"]) == {again, forgotten}
+    seen.stage[[again, forgotten]] = Stage.TARGETED
+    assert rollout.tick(HOUR0 + 121, seen).state == State.ROLLED_BACK
+    seen.heard_h[gone] = HOUR0 + 122
+    assert rollout.tick(HOUR0 + 122, seen).state == State.ROLLING_BACK
+    assert rollout.actions()["revert"].tolist() == [gone]
+
+
+@pytest.mark.parametrize(("wave", "later_h"), [(2, 24 * 5), (1, 24 * 365 * 70)])
+def test_when_nobody_reports_nothing_is_decided(wave: int, later_h: int) -> None:
+    """The carriers stand still for days, or the clock of this machine is in 2096."""
+
+    def watch(rollout: Rollout, fleet: Fleet, tick: Tick) -> None:
+        before = rollout.progress
+        if tick.wave < wave or tick.state != State.RUNNING or fleet.hour - before.began_h < 96:
+            return
+        tried.append(fleet.hour)
+        with pytest.raises(InputError, match="no terminal has reported for 3 days"):
+            rollout.tick(fleet.hour + later_h, fleet.seen)
+        assert rollout.progress == before
+
+    tried: list[int] = []
+    _, ticks = run(short_policy(0.2), 1500, 1, watch=watch)
+    assert ticks[-1].state == State.DONE
+    assert tried
+
+
+def test_holidays_in_the_last_wave_halt_nobody() -> None:
+    """Half of all terminals, with the pack and without, are off; and the control: of the last wave
+    alone, after the installation."""
+    for which, wanted in ((lambda w: w >= 0, (State.RUNNING,)), (lambda w: w == 2, STOPPED)):
+        rollout = campaign(3000, short_policy(0.2))
+        seen = heard(3000, HOUR0)
+        rollout.progress = rollout.progress.__class__(State.RUNNING, 2, HOUR0, HOUR0, HOUR0)
+        rollout.offered_h[:], rollout.stage[:] = HOUR0, Stage.OFFERED
+        seen.stage[:], seen.heard_h[:] = Stage.CONFIRMED, HOUR0 + 120
+        off = np.flatnonzero(which(rollout.wave_of))
+        seen.heard_h[off[::2]] = HOUR0 + 24
+        assert rollout.tick(HOUR0 + 120, seen).state in wanted
+
+
+def test_a_member_that_moved_on_is_offered_nothing() -> None:
+    """To another campaign's pack, after this campaign was done; before, it has failed."""
+    rollout, ticks = run(short_policy(0.2), 300, 1)
+    assert ticks[-1].state == State.DONE
+    seen = heard(300, rollout.progress.hour + 24)
+    rollout.tick(rollout.progress.hour + 24, seen)
+    assert not len(rollout.actions()["offer"])
+    rollout.end("the next one begins")
+    before = rollout.progress
+    assert not rollout.tick(before.hour + 24, seen).changed
+    with pytest.raises(InputError, match="the campaign is ended"):
+        rollout.halt("too late")
+
+
+def test_a_failure_between_two_ticks_counts() -> None:
+    rollout = campaign(100, open_gates(0.2))
+    seen = heard(100, HOUR0)
+    members = rollout.tick(HOUR0, seen).offers
+    seen.stage[members] = Stage.SHADOW  # installed once more since
+    seen.falls[members[:9]] = 1
+    seen.heard_h[:] = HOUR0 + 240
+    assert "failures: 9 of 20" in rollout.tick(HOUR0 + 240, seen).why
 
 
 # ------------------------------------------------------------------- limits and persons

@@ -232,6 +232,36 @@ def test_a_pack_that_turns_bad_after_it_was_confirmed() -> None:
     assert gate("against_parent", group(400, seen), promise=comparable).state == "broken"
 
 
+@pytest.mark.parametrize(("world", "pack", "state"), [(1, 0, "waits"), (0, 1, "broken"),
+                                                      (0, 0, "holds")])  # fmt: skip
+def test_what_moves_everybody_halts_nobody(world: int, pack: int, state: str) -> None:
+    """The mix of all terminals moves while the pack soaks, or that of its members alone."""
+    draw, seen = np.random.default_rng(11), Seen.nothing(800)
+    mix = draw.dirichlet(np.full(16, 20.0), 800)
+    moved = mix * np.linspace(0.2, 1.8, 16)
+    moved /= moved.sum(axis=1, keepdims=True)
+    changed = np.repeat([world or pack, world], 400).astype(bool)
+    seen.scores_first[:] = draw.multinomial(200, mix)
+    seen.scores_after[:] = draw.multinomial(200, np.where(changed[:, None], moved, mix))
+    members = np.arange(400)
+    seen.pair[400:] = members
+    group_ = Group(seen, members, np.full(400, Stage.CONFIRMED, np.uint8), members)
+    assert gate("self_difference", group_).state == state
+    seen.pair[:] = -1
+    alone = "broken" if world or pack else "holds"
+    assert gate("self_difference", group_).state == alone, "the control: without the others"
+
+
+def test_one_terminal_shows_no_small_wave_anything() -> None:
+    """The interval of one is infinite: nothing contradicts it."""
+    seen = Seen.nothing(10)
+    seen.table[0, 3] = seen.alerts[0] = 200
+    found = {g.name: g.state for g in gates_of(group(10, seen), POLICY, Promise())}
+    assert {found[name] for name in ("far", "differ", "paired_psi", "alerts")} == {"waits"}
+    seen.table[0], seen.alerts[0] = np.eye(4).ravel() * 50, 0
+    assert gate("far", group(10, seen)).state == "holds"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "state"),
     [(0.0, 1e-4, "holds"), (0.0, 0.005, "broken"), (0.01, 0.0101, "holds"), (0.01, 0.02, "broken")],

@@ -69,6 +69,9 @@ def test_against_rows_one_by_one(tmp_path: Path, seed: int) -> None:
         assert not same(found, wanted)
     # the comparison is worth something: every column has values, every stage came
     assert all(getattr(wanted, one.name).any() for one in fields(Seen))
+    around = np.flatnonzero(wanted.pair != NEVER)
+    assert len(around) == 6
+    assert all(getattr(wanted, f"scores_{when}")[around].any() for when in ("first", "after"))
     stages = {stage for d in (18, 24, 40) for stage in look(lake, offered, START + 24 * d).stage}
     assert stages >= {Stage.SHADOW, Stage.TRIAL, Stage.CONFIRMED, Stage.FELL_BACK}
 
@@ -93,6 +96,23 @@ def test_success_is_of_the_campaigns_pack_alone(tmp_path: Path) -> None:
     confirmed, trial = Stage.CONFIRMED, Stage.TRIAL
     assert found.stage.tolist() == [confirmed, 0, 0, trial, 0, 0, confirmed, 0, 0]
     assert (found.heard_h[[4, 8]] == NEVER).all()
+
+
+def test_a_fall_back_is_seen_behind_what_came_later(tmp_path: Path) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    for which, hour in ((0, START + 24), (1, START - 24)):  # since the offer, and before it
+        bench.take(lake, report(which, 1, 1, hour, PARENT, other=NEW, reason="trial"))
+        bench.take(lake, report(which, 1, 2, START + 60, PARENT, other=NEW, phase="shadow"))
+    found = look(lake, [START, START], START + 70)
+    assert found.stage.tolist() == [Stage.SHADOW] * 2
+    assert found.falls.tolist() == [1, 0]
+
+
+def test_a_pack_is_confirmed_while_the_next_one_watches(tmp_path: Path) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    for i, phase in enumerate(("loading", "staged", "shadow")):
+        bench.take(lake, report(i, 1, 1, START + 9, NEW, active=NEW, other=OTHER, phase=phase))
+    assert look(lake, [START] * 3, START + 10).stage.tolist() == [Stage.CONFIRMED] * 3
 
 
 def test_late_reports_and_those_of_later_hours(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from tinyfin.errors import InputError, MismatchError
 from tinyfin.rollout.controller import Rollout, State
 from tinyfin.rollout.definition import Definition, Terminal
 from tinyfin.rollout.gates import Promise
-from tinyfin.rollout.members import NEVER
+from tinyfin.rollout.members import NEVER, Seen
 from tinyfin.rollout.policy import Window
-from tinyfin.rollout.store import Campaign, Store
+from tinyfin.rollout.store import Campaign, Store, _packed, _unpacked
 
 MEMBERS = 400
 
@@ -110,6 +111,21 @@ def test_the_same_tick_again_changes_nothing(url: str) -> None:
     assert found.rollout.progress.hour == fleet.hour
     with pytest.raises(InputError, match="ticks go forward"), store.changing("north") as again:
         again.tick(fleet.hour - 1, fleet.seen)
+
+
+def test_what_was_seen_comes_back() -> None:
+    """Of who was offered the pack, and of who has a pair."""
+    draw, seen = np.random.default_rng(1), Seen.nothing(50)
+    for one in fields(Seen):
+        getattr(seen, one.name)[:] = draw.integers(0, 9, getattr(seen, one.name).shape)
+    offered = np.where(np.arange(50) < 20, 7, NEVER)
+    seen.pair[:] = np.where(np.arange(50) < 40, NEVER, 3)
+    again = _unpacked(_packed(seen, offered), offered)
+    for one in fields(Seen):
+        found, wanted = getattr(again, one.name), getattr(seen, one.name).copy()
+        if one.name not in ("heard_h", "stage", "pair"):
+            wanted[20:40] = 0
+        assert (found == wanted).all(), one.name
 
 
 def killed(what: Callable[[], object], at: int) -> bool:
@@ -242,6 +258,27 @@ def test_what_persons_do_is_replayed(url: str) -> None:
         store.changing("north") as c,
     ):
         c.do("pause", fleet.hour, "ann", "late")
+
+
+def test_no_terminal_is_in_two_campaigns_at_once(url: str) -> None:
+    store = begun(url)
+    store.add(draft("south"))
+    for kind in ("pause", "end"):
+        with (
+            pytest.raises(
+                InputError, match=f"{MEMBERS} terminals of campaign south are in .*north"
+            ),
+            store.changing("south") as found,
+        ):
+            found.do("approve", 2, "ann, bob", "")
+        assert store.campaign("south").rollout.progress.state == State.DRAFT
+        if kind == "pause":
+            day(store, Fleet(MEMBERS, 8))
+        with store.changing("north") as found:
+            found.do(kind, 3, "ann", "the next one")
+    with store.changing("south") as found:
+        found.do("approve", 4, "ann, bob", "")
+    assert store.replay("north") == len(store.log("north"))
 
 
 def test_offers_aborts_and_reverts(tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +27,9 @@ from tinyfin.fleet.lake import Lake
 from tinyfin.pack.container import Pack, open_pack, with_sections
 from tinyfin.pack.probation import Look, Probation
 from tinyfin.pack.signing import load_key
+from tinyfin.rollout.controller import State
 from tinyfin.rollout.policy import Gates, Limits, Policy
+from tinyfin.rollout.store import Store
 
 PAGE = paths.project_dir() / "docs" / "rollout.md"
 REGISTRY = paths.project_dir() / "docs" / "registry.md"
@@ -176,6 +181,51 @@ def test_a_pack_that_the_registry_halts_halts_the_campaign(desk: Desk) -> None:
     tinyfin("fleet campaign approve lake north --key builder.key", code=3)
 
 
+def test_what_was_changed_after_it_was_approved_goes_nowhere(desk: Desk) -> None:
+    new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
+    assert (
+        "a number above 0"
+        in tinyfin(f"{new} --terminals terminals.csv --alerts-ratio nan", code=3).output
+    )
+    tinyfin(f"{new} --terminals terminals.csv")
+    tinyfin("fleet campaign approve lake north --key validation.key")
+    tinyfin("fleet campaign approve lake north --key risk.key")
+    tick = "fleet campaign tick lake north --registry registry"
+    tinyfin(tick)
+    share = """UPDATE campaign SET definition = replace(definition, '"failure_share":0.01',"""
+    enough = "are not those that enough persons"
+    for change, why in (
+        (f"{share} '\"failure_share\":0.5')", enough),
+        (f"{share} '')", "it was changed"),
+        ("UPDATE member SET stratum = 'elsewhere' WHERE number = 3", enough),
+    ):
+        whole = Path("lake/campaigns.sqlite").read_bytes()
+        with contextlib.closing(sqlite3.connect("lake/campaigns.sqlite")) as base, base:
+            base.execute(change)
+        desk.hour += 1
+        assert why in tinyfin(tick, code=4).output
+        Path("lake/campaigns.sqlite").write_bytes(whole)
+    assert tinyfin_json(tick)["state"] == "running"
+
+
+def test_a_pack_that_is_retired_ends_a_campaign_that_is_done(desk: Desk) -> None:
+    """Its terminals keep it: another one has taken its place."""
+    new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
+    tinyfin(f"{new} --terminals terminals.csv")
+    for key in ("validation", "risk"):
+        tinyfin(f"fleet campaign approve lake north --key {key}.key")
+    store = Store("sqlite:///lake/campaigns.sqlite")
+    with store.changing("north") as found:
+        progress = replace(found.rollout.progress, state=State.DONE, wave=5)
+        found.rollout.restore(progress, found.rollout.stage, found.rollout.offered_h)
+        found.do("end", 0, "", "")  # an entry, so that it is written
+        found.rollout.progress = progress
+    tinyfin("registry retire runs/second/release/model.tfpack --why old --key risk.key")
+    said = tinyfin_json("fleet campaign tick lake north --registry registry")
+    assert (said["state"], said["why"]) == ("ended", "the registry has the pack as retired")
+    assert tinyfin_json("fleet campaign offers lake north")["offers"] == []
+
+
 @pytest.mark.parametrize("with_registry", [True, False])
 def test_an_expected_precision_far_below_the_promised_one_halts(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, with_registry: bool
@@ -223,6 +273,7 @@ def test_a_terminal_that_never_reported_is_named(desk: Desk) -> None:
 
 
 REFUSED = [
+    ("--terminals lines.csv", "line 3: a cell goes over lines"),
     ("--parent runs/second/release", "is the pack itself"),
     (f"--parent {REFERENCE.parents[1]}/payment_host", "was released to replace another pack"),
     (f"--pack {REFERENCE}", "has no bounds of a probation"),
@@ -239,6 +290,7 @@ def test_what_no_campaign_is_made_of(desk: Desk) -> None:
     for name, text in {
         "no-column": "id\n1\n",
         "twice": f"terminal\n{one}\n{one}\n",
+        "lines": f'terminal,class\n{one},"x\ny"\n',
         "short": f"terminal,class\n{one}\n",
         "wrong": "terminal\nx\n",
     }.items():

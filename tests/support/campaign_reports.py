@@ -161,17 +161,22 @@ def by_hand(lake: Lake, members: int, offered: list[int], hour: int) -> Seen:
     manifest = lake.manifest().parts
     rows = [row for part in manifest.values() for row in lake.read(part).to_pylist()]
     new, parent = NEW.hex()[:16], PARENT.hex()[:16]
+    times: list[tuple[int, int, int, int]] = []
+    lives: dict[int, list[dict[str, Any]]] = {}
     for i in range(members):
         alias = lake.key.terminal(bench.terminal(i))
         whole = sorted(
             (row for row in rows if row["terminal"] == alias),
             key=lambda r: (r["hour"], r["audit_sequence"] or 0, r["boot"], r["number"]),
         )
-        own = [row for row in whole if row["hour"] <= hour]
+        own = lives[i] = [row for row in whole if row["hour"] <= hour]
         if not own:
             continue
         seen.heard_h[i], seen.stage[i] = own[-1]["hour"], stage_of(own[-1])
         since = offered[i]
+        if since >= 0:
+            fell = [r for r in own if r["hour"] > since and stage_of(r) == Stage.FELL_BACK]
+            seen.falls[i] = len(fell)
         shadows = [
             r
             for r in own
@@ -188,6 +193,9 @@ def by_hand(lake: Lake, members: int, offered: list[int], hour: int) -> Seen:
         _counted(seen, i, own, since, new, _begins(whole))
         confirmed = [r["hour"] for r in own if stage_of(r) == Stage.CONFIRMED and r["hour"] > since]
         until = confirmed[0] if confirmed else 10**9
+        if confirmed:
+            began = [r["hour"] for r in own if r["pack"] == new and r["hour"] > since]
+            times.append((i, since, began[0], until))
         before: dict[str, MonitorCounts] = {}
         for row in own:
             pack = row["pack"]
@@ -209,17 +217,40 @@ def by_hand(lake: Lake, members: int, offered: list[int], hour: int) -> Seen:
             elif row["hour"] > hour - 168:
                 seen.scores_after[i, :bins] += found.astype(np.int32)
             before[pack] = now
+    others = [i for i in range(members) if offered[i] < 0]
+    for k, i in enumerate(others if times else []):
+        seen.pair[i], *at = times[k * len(times) // len(others)]
+        _around(seen, i, [r for r in lives[i] if r["pack"] == parent], at, hour)
     return seen
+
+
+def _around(seen: Seen, i: int, own: list[dict[str, Any]], at: list[int], hour: int) -> None:
+    """The parent's scores of a member with a pair, at the times of the pair's."""
+    offered, began, until = at
+    before = None
+    for row in own:
+        if row["monitor_counts"] is None or row["hour"] <= offered - 2 * 168:
+            continue
+        counts = (np.array(row["monitor_counts"][:PARENT_BINS], np.int64),)
+        now = MonitorCounts(row["monitor_events"], row["monitor_halvings"], 0, counts, row["boot"])
+        [found] = window(before, now)
+        if before is not None and offered - 168 < row["hour"] <= offered:
+            seen.scores_before[i, :PARENT_BINS] += found.astype(np.int32)
+        if before is not None and began - 24 < row["hour"] <= until:
+            seen.scores_first[i, :PARENT_BINS] += found.astype(np.int32)
+        if before is not None and row["hour"] > max(until, hour - 168):
+            seen.scores_after[i, :PARENT_BINS] += found.astype(np.int32)
+        before = now
 
 
 def stage_of(row: dict[str, Any]) -> int:
     """By docs/rollout.md."""
     new = NEW.hex()
+    if row["pack"] == new[:16] and row["active_tag"] == new[:8] and row["phase"] != "trial":
+        return Stage.CONFIRMED
     if row["phase"] != "none":
         at = {"staged": Stage.STAGED, "shadow": Stage.SHADOW, "trial": Stage.TRIAL}
         return at.get(row["phase"], Stage.TARGETED) if row["other_tag"] == new[:8] else 0
-    if row["pack"] == new[:16] and row["active_tag"] == new[:8]:
-        return Stage.CONFIRMED
     gave_up = row["reason"] not in ("none", "journal_lost", "confirmed")
     return Stage.FELL_BACK if row["other_tag"] == new[:8] and gave_up else Stage.TARGETED
 

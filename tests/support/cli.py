@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import click
 from click.testing import CliRunner, Result
 
 from tinyfin.cli import main
@@ -34,3 +35,10 @@ def filled(line: str, **paths: Path) -> str:
 def tinyfin_json(line: object, *words: object) -> Any:
     """What a verb answers with ``--json``."""
     return json.loads(tinyfin(line, *words, "--json").stdout)
+
+
+def leaves_of(command: click.Command) -> list[click.Command]:
+    """The commands of a group, and of its groups; of another command itself."""
+    if not isinstance(command, click.Group):
+        return [command]
+    return [leaf for one in command.commands.values() for leaf in leaves_of(one)]

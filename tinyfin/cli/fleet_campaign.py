@@ -207,7 +207,7 @@ def tick(
     from tinyfin.fleet.tables import day_of
     from tinyfin.registry.registry import Registry
     from tinyfin.rollout import registered
-    from tinyfin.rollout.controller import STOPPED, State
+    from tinyfin.rollout.controller import OVER, STOPPED, State
     from tinyfin.rollout.observed import observed
 
     if key_path and not folder:
@@ -215,12 +215,15 @@ def tick(
     hour, lake = _hour(at), Lake(to.lake)
     registry, expected = None if folder is None else Registry(folder), None
     with to.store.changing(to.name) as found:
-        why = registered.objection(registry, found.definition) if registry else ""
-        if why and found.rollout.progress.state not in STOPPED:
-            found.do("halt", hour, "registry", why)
+        state, unwatched = found.rollout.progress.state, (State.DRAFT, *OVER)
+        if registry and state not in unwatched:
+            registered.require_approved(registry, found.definition, found.terminals)
+            if why := registered.objection(registry, found.definition):
+                ended = state == State.DONE and registered.retired(registry, found.definition)
+                found.do("end" if ended else "halt", hour, "registry", why)
         aliases = [lake.key.terminal(bytes.fromhex(one.terminal)) for one in found.terminals]
         seen = observed(lake, found.definition, aliases, found.rollout.offered_h, hour)
-        if registry and not why:
+        if registry and found.rollout.progress.state not in unwatched:
             pack = registered.pack_of(registry, found.definition)
             expected = precision(lake, pack, day_of(hour))
         done = found.tick(hour, seen, expected)
@@ -279,6 +282,7 @@ def _person(verb: str, kind: str, text: str) -> None:
 
 
 _person("halt", "halt", "Stop the campaign for good: abort, and revert if the policy says so.")
+_person("end", "end", "Offer nothing any more, and leave terminals as they are; for the next one.")
 _person("pause", "pause", "Offer nothing more until `resume`. Gates that break still halt it.")
 _person("resume", "resume", "Let a paused or inconclusive campaign wait for its gates again.")
 _person(

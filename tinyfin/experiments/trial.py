@@ -25,7 +25,7 @@ from tinyfin.experiments.statistics import (
     terminals_per_arm,
 )
 from tinyfin.fleet import durable
-from tinyfin.fleet.lake import Lake
+from tinyfin.fleet.lake import Lake, day_number
 from tinyfin.fleet.views import connect
 from tinyfin.hil.replay.playback import pack_ids
 from tinyfin.pack.signing import Key, key_id, verify
@@ -180,6 +180,11 @@ def _arm(found: Mapping[str, tuple[float, float]], names: Sequence[str], scale: 
     return Arm(pairs[:, 0] * scale, pairs[:, 1])
 
 
+def _today() -> int:
+    """Days since 2000-01-01: a terminal whose clock is ahead does not end an experiment."""
+    return day_number(dt.datetime.now(dt.UTC).date())
+
+
 def _packs(plan: Plan) -> dict[str, list[str]]:
     """By arm, how the id of its pack begins in each layout; none without a pack."""
     return {arm: [id[:16] for id in pack_ids(Path(getattr(plan, arm)))] for arm in ARMS}
@@ -191,7 +196,7 @@ def design(plan: Plan, lake: Lake | None) -> dict[str, object]:
     metric = METRICS[plan.metric]
     facts: dict[str, object] = {"metric": plan.metric, "unit": metric.unit}
     if lake is not None:
-        with connect(lake) as base:
+        with connect(lake, _today()) as base:
             last = mature_until(base) if metric.labels else last_day(base)
             first = str(dt.date.fromisoformat(last) - dt.timedelta(days=plan.days - 1))
             found = counted(base, metric, first, last, _packs(plan))
@@ -274,7 +279,7 @@ def read(lake: Lake, name: str, public: bytes | None = None) -> Result:
     if not genuine or public not in (None, signer):
         raise MismatchError(f"{path}: was changed after it was registered, or by another key")
     metric, days = METRICS[plan.metric], made.days
-    with connect(lake) as base:
+    with connect(lake, _today()) as base:
         newest = last_day(base)
         if newest <= days[1]:
             raise InputError(

@@ -39,7 +39,7 @@ _BLOCK, _RECORD = tarfile.BLOCKSIZE, tarfile.RECORDSIZE
 class Kept(Facts):
     """A file of a backup."""
 
-    bytes: int = Field(ge=0)
+    bytes: int = Field(ge=0, lt=1 << 60)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 

@@ -30,6 +30,7 @@ from tinyfin.fleet import durable
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.tables import HOUR_S
 from tinyfin.fleet.views import connect
+from tinyfin.output_claims import claimed
 from tinyfin.pack.trust import require_trusted
 
 __all__ = ["Gateway", "Offer", "Server", "read_tokens"]
@@ -40,8 +41,8 @@ _DAY_H = 24
 _ENDED = (404, 410)
 """hawkBit's answers to feedback on an action that is over."""
 _NEWEST = """SELECT terminal, hour, pack, phase, reason, active_tag, other_tag FROM report
-    QUALIFY row_number() OVER (PARTITION BY terminal ORDER BY hour DESC, audit_sequence DESC,
-        boot DESC, number DESC) = 1"""
+    WHERE hour <= ? QUALIFY row_number() OVER (PARTITION BY terminal
+        ORDER BY hour DESC, audit_sequence DESC, boot DESC, number DESC) = 1"""
 _TAKEN = ("erasing", "loading", "staged", "shadow", "trial")
 _NOT_GIVEN_UP = (None, "none", "journal_lost", "confirmed")
 T = TypeVar("T")
@@ -104,16 +105,18 @@ class Server:
             line = http.client.HTTPSConnection(parts.netloc, timeout=_DEADLINE_S, context=self._tls)
         try:
             line.connect()
-            late = threading.Timer(_DEADLINE_S, line.sock.shutdown, [socket.SHUT_RDWR])
+            late = threading.Timer(_DEADLINE_S, _cut, [line.sock, over := threading.Event()])
             late.start()
             try:
                 target = parts._replace(scheme="", netloc="", fragment="").geturl()
                 line.request("GET" if data is None else "POST", target, data, headers)
                 answer = line.getresponse()
-                found = answer.read(_MOST_BYTES)
+                found = answer.read(_MOST_BYTES + 1)
+                if over.is_set():  # what was cut looks whole where no length was given
+                    raise TimeoutError
             finally:
                 late.cancel()
-            if answer.length:  # it ended early, or goes on
+            if answer.length or len(found) > _MOST_BYTES:  # it ended early, or goes on
                 raise http.client.IncompleteRead(found)
         except (OSError, http.client.HTTPException) as error:
             raise LinkError(f"{url}: gave no answer in {_DEADLINE_S:g} s: {error!r}") from error
@@ -130,6 +133,11 @@ class Server:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{url}: answers with no JSON: {error}") from error
         return _part({"": found}, dict, "")
+
+
+def _cut(line: socket.socket, over: threading.Event) -> None:
+    over.set()
+    line.shutdown(socket.SHUT_RDWR)
 
 
 def _part(document: Mapping[str, object], kind: type[T], *path: str) -> T:
@@ -182,18 +190,19 @@ class Gateway:
     def poll(self, tell: Callable[[str], None] = lambda _: None) -> Counter[str]:
         """One round; how many terminals by what became of them. ``tell`` gets what went wrong with
         one. Killed at any moment, the next round goes on. Raises LinkError when hawkBit does not
-        answer, InputError."""
+        answer, InputError when another gateway uses the folder of offers."""
         with connect(self.lake) as base:
-            newest = {row[0]: row[1:] for row in base.execute(_NEWEST).fetchall()}
+            newest = {row[0]: row[1:] for row in base.execute(_NEWEST, [self._hour]).fetchall()}
         done = Counter[str]()
-        for terminal in self.tokens:
-            alias = self.lake.key.terminal(bytes.fromhex(terminal))
-            self._report = newest.get(alias, (-1, *[None] * 5))
-            try:
-                done[self._serve(terminal)] += 1
-            except InputError as error:
-                tell(f"terminal {terminal}: {error}")
-                done["failed"] += 1
+        with claimed(self.offers, make_folder=True):
+            for terminal in self.tokens:
+                alias = self.lake.key.terminal(bytes.fromhex(terminal))
+                self._report = newest.get(alias, (-1, *[None] * 5))
+                try:
+                    done[self._serve(terminal)] += 1
+                except InputError as error:
+                    tell(f"terminal {terminal}: {error}")
+                    done["failed"] += 1
         return done
 
     @property
@@ -215,7 +224,9 @@ class Gateway:
             if isinstance(links, dict) and what in links:
                 said = self.server.ask(_part(links, str, what, "href"), token)
                 id = _part(said, str, "id")
-                return answer(_Action(terminal, id, f"{home}/{what}/{id}", said), offer)
+                return answer(
+                    _Action(terminal, id, f"{home}/{what}/{quote(id, safe='')}", said), offer
+                )
         if offer is None:
             return "nothing to do"
         self._withdraw(offer)  # hawkBit has ended it
@@ -232,7 +243,9 @@ class Gateway:
         try:
             data = self._artifact(plan, self.tokens[action.terminal])
             pack = require_trusted(data, self.keys, "the deployment", release=bool(self.keys))
-        except (LinkError, _RefusedError):
+        except LinkError as error:  # of this file: other terminals are served
+            raise _RefusedError(str(error)) from error
+        except _RefusedError:
             raise
         except TinyfinError as error:
             self._tell(action, "closed", "failure", str(error))
@@ -263,12 +276,13 @@ class Gateway:
         """What the terminal's newest report says of the pack."""
         hour, pack, phase, reason, active, other = self._report
         tag = offer.pack[:8]
-        if phase == "none" and active == tag and pack == offer.pack[:16]:
+        since = hour >= offer.offered_h
+        if since and phase == "none" and active == tag and pack == offer.pack[:16]:
             return "confirmed"
         if other == tag and phase in _TAKEN:
             return str(phase)
         given_up = other == tag and phase == "none" and reason not in _NOT_GIVEN_UP
-        if given_up and hour >= offer.offered_h:
+        if given_up and since:
             return "fell back"
         return "offered"
 

@@ -292,9 +292,11 @@ class Lake:
 
 
 def newest_day(lake: Lake) -> int:
-    """The newest day, counted from 2000-01-01, of which there are reports. Raises InputError."""
+    """The newest day, counted from 2000-01-01, of which there are reports; days to come, of a clock
+    that is ahead, do not count. Raises InputError."""
+    today = day_number(dt.datetime.now(dt.UTC).date())
     days = [Place.of(name) for name in lake.manifest().parts]
-    if not (found := [place.day for place in days if place.table == "report"]):
+    if not (found := [at.day for at in days if at.table == "report" and at.day <= today]):
         raise InputError(f"{lake.path}: has no report yet; see `tinyfin fleet ingest`")
     return max(found)
 

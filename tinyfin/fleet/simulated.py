@@ -17,9 +17,9 @@ from tinyfin.hil.links.host_process import build_host_reports
 
 __all__ = ["Reading", "reports"]
 
-_HEAD = struct.Struct("<8s32sIIIBBH")
-_SIZE = struct.Struct("<H")
-_ENDINGS = {1: "the pack does not open", 2: "an image of a monitor is refused"}
+_HEAD = struct.Struct("<8s32sIIIBBHBB4s4sH")
+_SIZE, _SIZES = struct.Struct("<H"), struct.Struct("<HH")
+_ENDINGS = {1: "the pack does not open", 2: "an image of a monitor or a probation is refused"}
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,26 @@ class Reading:
     cause: int = 0
     """Of the last restart: 0 power, 1 fault, 2 other."""
     notice_page: int = 0
+    running: int = 0
+    """:class:`tinyfin.wire.slot_frames.Place` of the pack that runs."""
+    places: int = 0
+    """Of the journal: docs/formats/journal.md, and so the next three."""
+    reason: int = 0
+    active_tag: bytes = bytes(4)
+    other_tag: bytes = bytes(4)
     monitor: bytes = b""
     """Image of the terminal's monitor, as :meth:`tinyfin.twin.Twin.monitor` gives it."""
+    probation: bytes = b""
+    """Image of its probation, as :meth:`tinyfin.twin.probation.Probation.image` gives it."""
 
     def row(self, report_key: bytes) -> bytes:
         """As ``firmware/ports/host/reports.c`` reads it."""
         head = (self.terminal, report_key, self.boot_nonce, self.number, self.t_s, self.cause)
-        counters = struct.pack(f"<{len(COUNTERS)}I", *self.counters)
-        monitor = _SIZE.pack(len(self.monitor)) + self.monitor
-        return _HEAD.pack(*head, 0, self.notice_page) + counters + monitor
+        images = self.monitor + self.probation
+        slots = (self.running, self.notice_page, self.places, self.reason)
+        data = _HEAD.pack(*head, *slots, self.active_tag, self.other_tag, 0)
+        data += struct.pack(f"<{len(COUNTERS)}I", *self.counters)
+        return data + _SIZES.pack(len(self.monitor), len(self.probation)) + images
 
 
 def reports(pack: Path, fleet: bytes, readings: Iterable[Reading]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tinyfin.oracle.numbers import log2_q8
 
-__all__ = ["Bounds", "Counts"]
+__all__ = ["GOES_ON", "PASSED", "Bounds", "Counts"]
 
 GOES_ON, PASSED, FAR, DIFFERS, STABILITY, ALERTS, SATURATED = range(1, 8)
 
@@ -37,6 +37,13 @@ class Bounds:
         data += struct.pack("<HHH", self.trial_events, self.trial_alerts, self.trial_saturated)
         data += struct.pack("<HI", self.alerts_factor_q8, 0)
         return data + b"".join(struct.pack("<4H", *look) for look in self.looks)
+
+    @classmethod
+    def of(cls, data: bytes) -> Bounds:
+        """From its bytes, which are right."""
+        parent, *numbers, _ = struct.unpack_from("<16s6I2B5HI", data)
+        looks = tuple(struct.iter_unpack("<4H", data[56:]))
+        return cls(parent, tuple(numbers[:3]), tuple(numbers[3:6]), looks, *numbers[7:])
 
 
 @dataclass

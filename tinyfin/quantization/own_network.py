@@ -29,6 +29,7 @@ from tinyfin.quantization.own_models.tflite_file import read_tflite
 from tinyfin.quantization.own_models.xgboost_file import read_xgboost
 from tinyfin.results.reference import Reference
 from tinyfin.results.run import FitFacts, ModelFacts, ModelFile, Replaced
+from tinyfin.text import one_line
 from tinyfin.training.families import Fitted, Learned, Readout, score_rows, weights_sha256
 from tinyfin.training.run_folder import RunFolder, making_run, open_run
 
@@ -200,13 +201,16 @@ def read_file(
     if path.suffix not in (".onnx", ".skops", ".json", ".ubj", ".txt"):
         raise ModelError(f"{where}: give a model in one of {_KNOWN}")
     data = _bytes(path)
-    if path.suffix == ".onnx":
-        return read_onnx(data, where, factor=factor)
-    if path.suffix == ".skops":
-        return read_skops(data, where, factor=factor, note=note)
-    if path.suffix == ".txt" or (path.suffix == ".json" and b'"tree_structure"' in data):
-        return read_lightgbm(data, where)
-    return read_xgboost(data, where, note=note)
+    try:
+        if path.suffix == ".onnx":
+            return read_onnx(data, where, factor=factor)
+        if path.suffix == ".skops":
+            return read_skops(data, where, factor=factor, note=note)
+        if path.suffix == ".txt" or (path.suffix == ".json" and b'"tree_structure"' in data):
+            return read_lightgbm(data, where)
+        return read_xgboost(data, where, note=note)
+    except ModelError as error:  # names of the file stand in it
+        raise ModelError(one_line(str(error))) from error
 
 
 def _bytes(path: Path) -> bytes:

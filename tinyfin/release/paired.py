@@ -5,6 +5,7 @@ judged by, in the integers of docs/formats/probation.md."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from tinyfin.twin import log2_q8
 __all__ = [
     "FAILED",
     "SHARES",
+    "Counted",
     "Windows",
     "bins_of",
     "cuts_of",
@@ -82,6 +84,15 @@ def stretches(terminal: Ints, length: int, *, first: bool = False) -> Ints:
     return np.asarray(order[starts[:, None] + np.arange(length)])
 
 
+class Counted(Protocol):
+    """Stretches of events, each of one terminal, and what was counted of them by any event."""
+
+    @property
+    def terminal(self) -> Ints: ...
+
+    def until(self, events: int) -> tuple[Ints, Ints, Ints]: ...
+
+
 @dataclass(frozen=True)
 class Windows:
     """Bins and alerts of both packs, each [windows, events], and the terminal of each window."""
@@ -123,7 +134,7 @@ def psi_q10(tables: Ints) -> Ints:
     return np.asarray(np.minimum(total * _LN2_Q10 // (1024 * (2 * n + 4)), _MOST))
 
 
-def failed_at(bounds: Probation, windows: Windows) -> npt.NDArray[np.int8]:
+def failed_at(bounds: Probation, windows: Counted) -> npt.NDArray[np.int8]:
     """For each look and window what it fails by, int8[looks, windows]: an index into FAILED, or -1.
     A terminal stops at its first look that fails."""
     out = np.full((len(bounds.looks), len(windows.terminal)), -1, np.int8)

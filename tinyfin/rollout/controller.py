@@ -19,7 +19,7 @@ from tinyfin.rollout.members import NEVER, Hours, Seen, Stage
 from tinyfin.rollout.membership import Digests, digests, positions, waves_of
 from tinyfin.rollout.policy import Policy
 
-__all__ = ["STOPPED", "WATCHED", "Progress", "Rollout", "State", "Tick"]
+__all__ = ["OVER", "STOPPED", "WATCHED", "Progress", "Rollout", "State", "Tick"]
 
 _DAY_H = 24
 _BACKLOG = 0.05
@@ -44,6 +44,8 @@ class State(StrEnum):
     """A wave has waited too long for its gates. As PAUSED; only a person lets it go on."""
     DONE = "done"
     """Every wave has passed. Members that were not heard of are offered the pack when they are."""
+    ENDED = "ended"
+    """By a person: nothing is offered any more, and members keep what they have."""
     HALTED = "halted"
     ROLLING_BACK = "rolling_back"
     """Halted; members go back to the parent."""
@@ -54,6 +56,7 @@ class State(StrEnum):
 WATCHED = (State.RUNNING, State.PAUSED, State.INCONCLUSIVE)
 """States in which gates are looked at."""
 STOPPED = (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
+OVER = (*STOPPED, State.ENDED)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class Progress:
     """Since when enough members of the wave have confirmed."""
     silent: int = 0
     known: int = 0
-    """Members of later waves that were heard of lately: those that are silent now, and all."""
+    """Members of later waves (:meth:`Rollout._counted`) that were heard of lately: those that are
+    silent now, and all."""
     why: str = ""
 
 
@@ -149,6 +153,11 @@ class Rollout:
         """Stop for good. Raises InputError when it is stopped already."""
         self._to(self._stop, (*WATCHED, State.DRAFT, State.APPROVED, State.DONE), why)
 
+    def end(self, why: str) -> None:
+        """Offer nothing any more, and leave members as they are. Raises InputError when it is a
+        draft, or over already."""
+        self._to(State.ENDED, (*WATCHED, State.APPROVED, State.DONE, State.ROLLING_BACK), why)
+
     def resume(self, hour: int, why: str, *, next_wave: bool = False) -> None:
         """Let the wave wait for its gates again, or, by a person's word and not by its gates, let
         it pass. Raises InputError unless it is paused or inconclusive."""
@@ -167,7 +176,7 @@ class Rollout:
 
     def actions(self) -> dict[str, npt.NDArray[np.int64]]:
         """What members should be told now: ``offer``, ``abort`` or ``revert``."""
-        now, has = self.progress.state, self.offered_h != NEVER
+        now, has = self.progress.state, self.stage != Stage.TARGETED
         runs = np.isin(self.stage, (Stage.TRIAL, Stage.CONFIRMED))
         if now in STOPPED:
             reverts = has & runs & self.policy.limits.revert
@@ -194,20 +203,22 @@ class Rollout:
             raise InputError(
                 f"hour {hour} is before that of the last tick, {before.hour}; ticks go forward"
             )
-        if hour == before.hour or before.state == State.DRAFT:
+        if hour == before.hour or before.state in (State.DRAFT, State.ENDED):
             return self._answer(before, changed=False)
         _require_sound(seen, len(self))
         now = replace(before, hour=hour)
         if now.state == State.APPROVED:
             now = self._enter(replace(now, state=State.RUNNING, why="begun"), 0, hour)
-        stage = self._stages(hour, seen)
+        stage = self._stages(now, seen)
         gates: tuple[Gate, ...] = ()
         if now.state in WATCHED and (now.look_h == NEVER or hour - now.look_h >= _DAY_H):
+            self._require_reports(now, seen)
             now = self._counted(now, hour, seen)
             gates = self._look(now, seen, stage, precision)
             now = self._judged(replace(now, look_h=hour), gates, hour, seen)
-        if now.state == State.ROLLING_BACK and not np.isin(stage, _HAS_PACK).any():
-            now = replace(now, state=State.ROLLED_BACK)
+        if now.state in (State.ROLLING_BACK, State.ROLLED_BACK):
+            left = np.isin(stage, _HAS_PACK).any()
+            now = replace(now, state=State.ROLLING_BACK if left else State.ROLLED_BACK)
         offers = self._offers(now, seen)
         changed = bool(len(offers)) or not np.array_equal(stage, self.stage)
         changed |= replace(now, hour=before.hour) != before
@@ -229,31 +240,49 @@ class Rollout:
         new = none if offers is None else offers
         return Tick(now.state, now.wave, new, abort, gates, now.why, changed)
 
-    def _stages(self, hour: int, seen: Seen) -> npt.NDArray[np.uint8]:
-        """What members that were offered the pack have come to. One that fell back stays so."""
-        stage = self.stage.copy()
-        members = np.flatnonzero(self.offered_h != NEVER)
+    def _require_reports(self, now: Progress, seen: Seen) -> None:
+        """Refuse to judge when no member at all reports: then it is not the pack that is silent."""
+        newest, silent_h = int(seen.heard_h.max()), self.policy.gates.silent_days * _DAY_H
+        if (self.offered_h != NEVER).any() and now.hour - newest > silent_h:
+            said = "none is there" if newest == NEVER else f"the newest is of hour {newest}"
+            raise InputError(
+                f"no terminal has reported for {self.policy.gates.silent_days:g} days before hour "
+                f"{now.hour}: {said}; look at the carriers, the lake's key and the clock, or halt "
+                "the campaign by hand"
+            )
+
+    def _stages(self, now: Progress, seen: Seen) -> npt.NDArray[np.uint8]:
+        """What members that were offered the pack have come to. One that fell back stays so, and so
+        does one that left the pack after it had confirmed it. A campaign that is stopped takes
+        newest reports alone, of whoever has the pack: it is to be gone."""
+        stage, hour, stopped = self.stage.copy(), now.hour, now.state in STOPPED
+        counted = self.offered_h != NEVER
+        if stopped:
+            counted |= np.isin(seen.stage, _HAS_PACK) | (stage != Stage.TARGETED)
+        members = np.flatnonzero(counted)
         gates, offered = self.policy.gates, self.offered_h[members]
         said = np.maximum(seen.stage[members], Stage.OFFERED)
         untaken = (said == Stage.OFFERED) & (hour - offered > gates.not_taken_days * _DAY_H)
         said[untaken] = Stage.NOT_TAKEN
         heard = np.minimum(np.maximum(seen.heard_h[members], offered), hour)
         said[hour - heard > gates.silent_days * _DAY_H] = Stage.SILENT
-        said[(stage[members] == Stage.FELL_BACK) | (seen.stage[members] == Stage.FELL_BACK)] = (
-            Stage.FELL_BACK
-        )
+        fell = seen.stage[members] == Stage.FELL_BACK
+        if not stopped:
+            fell |= (stage[members] == Stage.FELL_BACK) | (seen.falls[members] > 0)
+            fell |= (stage[members] == Stage.CONFIRMED) & (seen.stage[members] == Stage.TARGETED)
+        said[fell] = Stage.FELL_BACK
         stage[members] = said
         return stage
 
     def _counted(self, now: Progress, hour: int, seen: Seen) -> Progress:
-        """With what is silent among members of later waves; the last wave takes the figures that
-        the one before it had."""
+        """With what is silent among members of later waves; of the waves before it for the last
+        one: what is silent everywhere is no fault of the wave."""
         gates = self.policy.gates
         quiet_h = hour - seen.heard_h
-        later = (self.wave_of > now.wave) & (self.offered_h == NEVER) & (seen.heard_h != NEVER)
-        known = later & (quiet_h <= gates.known_days * _DAY_H)
+        lately = (seen.heard_h != NEVER) & (quiet_h <= gates.known_days * _DAY_H)
+        known = lately & (self.wave_of > now.wave) & (self.offered_h == NEVER)
         if not known.any():
-            return now
+            known = lately & (self.wave_of < now.wave) & (self.offered_h != NEVER)
         silent = int((known & (quiet_h > gates.silent_days * _DAY_H)).sum())
         return replace(now, silent=silent, known=int(known.sum()))
 
@@ -279,7 +308,7 @@ class Rollout:
             if name:
                 gates = tuple(gate for gate in gates if gate.state == "broken")
             else:
-                found.append(confirmed_gate(group, self.policy))
+                found.append(confirmed_gate(group, self._sizes[now.wave], self.policy))
             found += gates
         if precision is not None:
             found.append(precision_gate(precision, self.policy))
@@ -351,7 +380,7 @@ def _require_sound(seen: Seen, members: int) -> None:
     for name, values in vars(seen).items():
         if len(values) != members:
             raise InputError(f"{name}: {len(values)} members in place of {members}")
-        if int(values.min(initial=0)) < (NEVER if name == "heard_h" else 0):
+        if int(values.min(initial=0)) < (NEVER if name in ("heard_h", "pair") else 0):
             raise InputError(f"{name}: a member has a negative count; observe the lake again")
     if int(seen.stage.max(initial=0)) > Stage.FELL_BACK or (seen.stage == Stage.OFFERED).any():
         raise InputError("stage: a report says none of OFFERED, SILENT and NOT_TAKEN")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from tinyfin.rollout.gates import Promise
 from tinyfin.rollout.policy import Policy
 from tinyfin.targets.flash import run_pack
 
-__all__ = ["Definition", "Terminal", "define", "read_inventory"]
+__all__ = ["Definition", "Terminal", "define", "digest_of", "read_inventory"]
 
 _SHARE = 0.01
 """By which equal shares of bins may differ: scores come in steps."""
@@ -88,10 +89,19 @@ def read_inventory(path: Path) -> list[Terminal]:
                 raise InputError(f"{where}: {error}") from error
             if name in found:
                 raise InputError(f"{where}: terminal {name} stands there twice; remove one")
-            found[name] = Terminal(name, "/".join(row.values()))
+            stratum = "/".join(row.values())
+            if not stratum.isprintable():
+                raise InputError(f"{where}: a cell goes over lines; write it in one")
+            found[name] = Terminal(name, stratum)
     if not found:
         raise InputError(f"{path}: names no terminal")
     return [found[name] for name in sorted(found)]
+
+
+def digest_of(terminals: Sequence[Terminal]) -> str:
+    """Of an inventory, as a definition names it."""
+    lines = "".join(f"{one.terminal},{one.stratum}\n" for one in terminals)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def define(
@@ -107,6 +117,8 @@ def define(
     """The definition of a campaign in which ``pack`` replaces ``parent`` (runs, or pack files).
     ``alerts_ratio``: the promised one, where packs do not say it. Raises InputError, PackError for
     gates that these packs have no values for."""
+    if alerts_ratio is not None and not 0 < alerts_ratio < math.inf:
+        raise InputError(f"--alerts-ratio {alerts_ratio}: give a number above 0")
     found, before = (_opened(path, public_keys) for path in (pack, parent))
     if found.pack_id == before.pack_id:
         raise InputError(f"{parent}: is the pack itself; name the one that terminals run now")
@@ -140,7 +152,6 @@ def define(
             alerts_ratio or _alerts_ratio(found, before, pack, "alerts" in without),
             promise.scores_comparable,
         )
-    lines = "".join(f"{one.terminal},{one.stratum}\n" for one in terminals)
     ids, parents = pack_ids(pack, public_keys), pack_ids(parent, public_keys)
     return Definition(
         name=name,
@@ -152,7 +163,7 @@ def define(
         promise=promise,
         score_bins=found.drift.score.bins if found.drift else 0,
         parent_score_bins=before.drift.score.bins if before.drift else 0,
-        terminals=hashlib.sha256(lines.encode()).hexdigest(),
+        terminals=digest_of(terminals),
     )
 
 

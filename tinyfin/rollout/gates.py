@@ -107,23 +107,33 @@ class _Judge:
     shows: bool
 
     def gate(
-        self, name: str, found: _Estimate | None, bound: float, n: int, enough: int, unit: str
+        self,
+        name: str,
+        found: _Estimate | None,
+        bound: float,
+        n: int,
+        enough: int,
+        unit: str,
+        world: float = 0.0,
     ) -> Gate:
-        """``found`` is to be at most ``bound``."""
+        """``found`` is to be at most ``bound``; it breaks beyond what ``world`` explains, too."""
         name = self.group.name + name
         if found is None:
             return Gate(name, "waits", None, bound, n, f"no {unit} yet")
         risk = 1 - self.policy.gates.confidence
         state: GateState = "waits"
-        if found.value - found.margin(self.policy.look_risk) > bound:
+        if found.value - found.margin(self.policy.look_risk) > bound + world:
             state = "broken"
         else:
             against = -1 if self.shows else 1  # bounds must be shown, or not be contradicted
-            if found.value - against * found.margin(risk) <= bound and (n >= enough or against > 0):
+            margin = found.margin(risk) if self.shows or found.clusters > 1 else 0.0
+            if found.value - against * margin <= bound and (n >= enough or against > 0):
                 state = "holds"
         text = f"{found.value:.3g}, wanted at most {bound:.3g}; {n:,} {unit}"
         if self.shows and n < enough:
             text += f" of {enough:,}"
+        if world:
+            text += f"; in the rest of the fleet up to {world:.3g} without the pack"
         return Gate(name, state, found.value, bound, n, text)
 
 
@@ -142,13 +152,14 @@ def gates_of(group: Group, policy: Policy, promise: Promise) -> tuple[Gate, ...]
     )
 
 
-def confirmed_gate(group: Group, policy: Policy) -> Gate:
-    """Whether enough members have confirmed the pack. It never breaks."""
-    n, bound = len(group.members), policy.gates.confirmed_share
+def confirmed_gate(group: Group, wave: int, policy: Policy) -> Gate:
+    """Whether enough of the wave's members, heard of or not, have confirmed the pack. It never
+    breaks."""
+    n, bound = wave, policy.gates.confirmed_share
     confirmed = int((group.stage == Stage.CONFIRMED).sum())
     still = int(np.isin(group.stage, OPEN_STAGES).sum())
-    share = confirmed / n if n else None
-    state: GateState = "holds" if share is not None and share >= bound else "waits"
+    share = confirmed / n
+    state: GateState = "holds" if share >= bound else "waits"
     text = f"{confirmed} of {n} have confirmed, {still} are on the way; {100 * bound:g} % wanted"
     return Gate("confirmed", state, share, bound, n, text)
 
@@ -171,11 +182,12 @@ def _failures(judge: _Judge) -> Gate:
     name = f"{group.name}failures"
     if not n:
         return Gate(name, "waits", None, bound, 0, "no member was offered the pack yet")
-    most = judge.policy.passes_with(n)
+    ended = n - int(np.isin(group.stage, (*OPEN_STAGES, Stage.SILENT)).sum())
+    most = judge.policy.passes_with(ended)
     state: GateState = "holds" if failed <= most else "waits"
     if failed >= judge.policy.halts_at(n):
         state = "broken"
-    text = f"{failed} of {n} members; at most {most} pass"
+    text = f"{failed} of {n} members, {ended} at their end; of these at most {most} pass"
     return Gate(name, state, failed / n, bound, n, text)
 
 
@@ -254,12 +266,21 @@ def _self_difference(judge: _Judge, promise: Promise) -> Iterator[Gate]:
     group, gates = judge.group, judge.policy.gates
     pairs = [("self_difference", "scores_first")]
     pairs += [("against_parent", "scores_before")] if promise.scores_comparable else []
+    others = np.flatnonzero(np.isin(group.seen.pair, group.members))
     for name, column in pairs:
-        before, after = group.column(column), group.column("scores_after")
-        both = (before.sum(axis=1) > 0) & (after.sum(axis=1) > 0)
-        n = int(after[both].sum(dtype=np.int64))
-        found = _stability(before[both], after[both])
-        yield judge.gate(name, found, gates.self_psi, n, gates.self_events, "events")
+        found, n = _moved(group.seen, column, group.sample)
+        around, _ = _moved(group.seen, column, others)
+        world = 0.0
+        if around is not None and around.clusters >= gates.paired_terminals:
+            world = max(around.value + around.margin(1 - gates.confidence), 0.0)
+        yield judge.gate(name, found, gates.self_psi, n, gates.self_events, "events", world)
+
+
+def _moved(seen: Seen, column: str, members: npt.NDArray[np.int64]) -> tuple[_Estimate | None, int]:
+    """How far the scores of members have moved since ``column``, and of how many events."""
+    before, after = getattr(seen, column)[members], seen.scores_after[members]
+    both = (before.sum(axis=1) > 0) & (after.sum(axis=1) > 0)
+    return _stability(before[both], after[both]), int(after[both].sum(dtype=np.int64))
 
 
 def _faults(judge: _Judge) -> Gate:

@@ -64,6 +64,12 @@ class Seen:
     stage: npt.NDArray[np.uint8]
     """uint8[n]: what the newest report says of the campaign's pack: TARGETED (nothing), STAGED,
     SHADOW, TRIAL, CONFIRMED or FELL_BACK."""
+    pair: Counts
+    """int64[n]: of a member that was not offered the pack, and runs the parent: another one that
+    has confirmed it. Its scores are the parent's, at the times of the other one's: what the world
+    has changed without the pack. NEVER: it has none."""
+    falls: Counts
+    """int64[n]: reports since the offer that say FELL_BACK, of whatever age."""
     table: npt.NDArray[np.int32]
     """int32[n, 16]: the paired table of the pack's shadow, from the newest report that has one."""
     alerts: Counts
@@ -103,7 +109,7 @@ class Seen:
                 made[one.name] = np.zeros((members, wide[one.name]), np.int32)
             else:
                 made[one.name] = np.zeros(members, np.uint8 if one.name == "stage" else np.int64)
-        made["heard_h"][:] = NEVER
+        made["heard_h"][:] = made["pair"][:] = NEVER
         return cls(**made)  # type: ignore[arg-type]
 
     def of(self, members: npt.NDArray[np.int64]) -> Seen:

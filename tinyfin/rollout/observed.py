@@ -2,7 +2,8 @@
 """What the reports of a lake say of a campaign's members, by DuckDB (docs/formats/lake.md).
 
 A report is of the campaign's pack when it names one of its ids, and of its success when that pack
-runs, is the active one, and no other is on trial. Only genuine reports are in a lake.
+runs, is the active one, and no other is on trial; another one may lie there, or watch. Only genuine
+reports are in a lake.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow as pa
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.views import connect
 from tinyfin.rollout.definition import Definition
-from tinyfin.rollout.members import BINS, CELLS, Hours, Seen, Stage
+from tinyfin.rollout.members import BINS, CELLS, NEVER, Counts, Hours, Seen, Stage
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,7 +34,7 @@ _PHASES = f"""CASE
     WHEN phase = 'staged' AND other_ours THEN {int(Stage.STAGED)}
     WHEN phase = 'shadow' AND other_ours THEN {int(Stage.SHADOW)}
     WHEN phase = 'trial' AND other_ours THEN {int(Stage.TRIAL)}
-    WHEN phase = 'none' AND ours AND active_ours THEN {int(Stage.CONFIRMED)}
+    WHEN phase <> 'trial' AND ours AND active_ours THEN {int(Stage.CONFIRMED)}
     WHEN phase = 'none' AND other_ours AND reason NOT IN ('none', 'journal_lost', 'confirmed')
         THEN {int(Stage.FELL_BACK)}
     ELSE {int(Stage.TARGETED)} END"""
@@ -43,7 +44,9 @@ _MARKED = """CREATE TEMP VIEW marked AS
         coalesce(active_tag IN ({tags}), FALSE) AS active_ours,
         coalesce(other_tag IN ({tags}), FALSE) AS other_ours
     FROM report JOIN member USING (terminal) WHERE hour <= {hour}"""
-_NEWEST = f"""SELECT member, hour, {_PHASES} AS stage FROM marked
+_NEWEST = f"""SELECT member, hour, {_PHASES} AS stage,
+        count(*) FILTER ({_PHASES} = {int(Stage.FELL_BACK)} AND offered >= 0 AND hour > offered)
+            OVER (PARTITION BY member) AS falls FROM marked
     QUALIFY row_number() OVER (PARTITION BY member ORDER BY hour DESC, audit_sequence DESC,
         boot DESC, number DESC) = 1"""
 _SHADOW = """SELECT member, probation_alerts, probation_parent_alerts, {cells} FROM marked
@@ -71,6 +74,18 @@ _SCORES = f"""
         AND len(monitor_counts) >= CASE WHEN ours THEN {{own}} ELSE {{parent}} END
         AND offered >= 0
     ORDER BY member, ours, {_ORDER}"""
+_TIMES = f"""SELECT member, any_value(offered) AS offered, min(hour) FILTER (ours) AS began,
+        min(hour) FILTER ({_PHASES} = {int(Stage.CONFIRMED)}) AS confirmed FROM marked
+    WHERE offered >= 0 AND hour > offered GROUP BY member HAVING confirmed IS NOT NULL
+    ORDER BY member"""
+_AROUND = f"""
+    SELECT member, offered, began, confirmed, hour, boot, FALSE AS ours, monitor_events,
+        monitor_halvings, {{counts}} FROM report JOIN around USING (terminal)
+    WHERE pack IN ({{parents}}) AND hour > offered - 2 * {WEEK_H} AND hour <= {{hour}}
+        AND len(monitor_counts) >= {{parent}}
+    ORDER BY member, {_ORDER}"""
+_AROUND_MOST = 4096
+"""Members with a pair, at most."""
 _SUMS = {
     "events": "scored",
     "saturated": "saturations",
@@ -101,6 +116,7 @@ def observed(
         newest = _rows(base, _NEWEST)
         seen.heard_h[newest["member"]] = newest["hour"]
         seen.stage[newest["member"]] = newest["stage"]
+        seen.falls[newest["member"]] = newest["falls"]
         found = _rows(base, _SHADOW.format(cells=_listed("probation_table", CELLS), **known))
         seen.table[found["member"]] = _wide(found, CELLS)
         seen.alerts[found["member"]] = found["probation_alerts"]
@@ -116,6 +132,16 @@ def observed(
         bins = {"own": definition.score_bins or CELLS, "parent": definition.parent_score_bins or 1}
         counts = _listed("monitor_counts", BINS)
         _put_scores(seen, _rows(base, _SCORES.format(counts=counts, **bins)), definition, hour)
+        times, others = _rows(base, _TIMES), np.flatnonzero(offered_h == NEVER)
+        if len(times["member"]) and len(others) and definition.parent_score_bins:
+            others = others[:: -(-len(others) // _AROUND_MOST)]
+            at = np.arange(len(others)) * len(times["member"]) // len(others)
+            table = {name: values[at] for name, values in times.items()}
+            seen.pair[others] = table.pop("member")
+            table |= {"terminal": np.array(aliases)[others], "member": others}
+            base.register("around", pa.table(table))
+            rows = _rows(base, _AROUND.format(counts=counts, **bins, **known))
+            _put_around(seen, rows, definition, hour)
     return seen
 
 
@@ -136,11 +162,36 @@ def _wide(rows: Rows, size: int) -> npt.NDArray[np.int64]:
 
 
 def _put_scores(seen: Seen, rows: Rows, definition: Definition, hour: int) -> None:
-    """Sum up what was counted from report to report, as :func:`tinyfin.pack.monitor_image.window`
-    does, the rows of one member and pack behind each other."""
-    member, ours, at = rows["member"], rows["ours"].astype(bool), rows["hour"]
-    if not len(member):
-        return
+    """What members have scored before the offer, until they confirmed the pack, and in the last
+    week."""
+    ours, at, later = rows["ours"].astype(bool), rows["hour"], rows["later"].astype(bool)
+    window, first = _windows(rows, definition)
+    for name, which in (
+        ("scores_before", ~ours & ~first & (at > rows["offered"] - WEEK_H)),
+        ("scores_first", ours & ~later),
+        ("scores_after", ours & later & (at > hour - WEEK_H)),
+    ):
+        np.add.at(getattr(seen, name), rows["member"][which], window[which])
+
+
+def _put_around(seen: Seen, rows: Rows, definition: Definition, hour: int) -> None:
+    """The same of the parent's scores of other members, at the times of their pairs. A trial has
+    begun in the day before the first report of it."""
+    at, confirmed = rows["hour"], rows["confirmed"]
+    window, first = _windows(rows, definition)
+    for name, after, until in (
+        ("scores_before", rows["offered"] - WEEK_H, rows["offered"]),
+        ("scores_first", rows["began"] - 24, confirmed),
+        ("scores_after", np.maximum(confirmed, hour - WEEK_H), hour),
+    ):
+        which = ~first & (at > after) & (at <= until)
+        np.add.at(getattr(seen, name), rows["member"][which], window[which])
+
+
+def _windows(rows: Rows, definition: Definition) -> tuple[Counts, npt.NDArray[np.bool_]]:
+    """What was counted from report to report, as :func:`tinyfin.pack.monitor_image.window` says it,
+    the rows of one member and pack behind each other; and which are the first ones."""
+    member, ours = rows["member"], rows["ours"].astype(bool)
     bins = np.where(ours, definition.score_bins, definition.parent_score_bins)
     counts = _wide(rows, BINS) * (np.arange(BINS) < bins[:, None])
     first = np.ones(len(member), bool)
@@ -153,11 +204,4 @@ def _put_scores(seen: Seen, rows: Rows, definition: Definition, hour: int) -> No
     anew = first | (rows["monitor_halvings"] < rows["monitor_halvings"][before])
     anew |= same & (events < events[before])
     anew |= ~same & (missing > _LOST * events[before] / 2.0 ** halved[:, 0])
-    window = np.where(anew[:, None], counts, np.maximum(difference, 0))
-    later = rows["later"].astype(bool)
-    for name, which in (
-        ("scores_before", ~ours & ~first & (at > rows["offered"] - WEEK_H)),
-        ("scores_first", ours & ~later),
-        ("scores_after", ours & later & (at > hour - WEEK_H)),
-    ):
-        np.add.at(getattr(seen, name), member[which], window[which])
+    return np.where(anew[:, None], counts, np.maximum(difference, 0)), first

@@ -3,17 +3,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tinyfin.documents import Facts
-from tinyfin.errors import InputError
+from tinyfin.errors import InputError, MismatchError
 from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.pack.signing import Key
 from tinyfin.registry.events import Event, declare
 from tinyfin.registry.policy import Policy
 from tinyfin.registry.registry import Registry
 from tinyfin.rollout.controller import STOPPED, Progress, State
-from tinyfin.rollout.definition import Definition
+from tinyfin.rollout.definition import Definition, Terminal, digest_of
 
-__all__ = ["APPROVED", "approve", "approvers", "enough", "objection", "pack_of", "record", "wanted"]
+__all__ = [
+    "APPROVED",
+    "approve",
+    "approvers",
+    "enough",
+    "objection",
+    "pack_of",
+    "record",
+    "require_approved",
+    "retired",
+    "wanted",
+]
 
 APPROVED = "campaign.approved"
 
@@ -36,6 +49,23 @@ def objection(registry: Registry, definition: Definition) -> str:
     return "" if entry.standing == "released" else f"the registry has the pack as {entry.standing}"
 
 
+def retired(registry: Registry, definition: Definition) -> bool:
+    """Whether the pack has reached its end, and nothing is wrong with it."""
+    return registry.find(definition.pack).standing == "retired"
+
+
+def require_approved(
+    registry: Registry, definition: Definition, terminals: Sequence[Terminal]
+) -> None:
+    """Raises MismatchError unless what the database has is what enough persons have approved."""
+    names = _signers(registry, definition)
+    if len(names) < _policy(registry).approvals or digest_of(terminals) != definition.terminals:
+        raise MismatchError(
+            f"campaign {definition.name}: its packs, policy or terminals are not those that enough "
+            "persons have approved in this registry; restore the database, or make a new campaign"
+        )
+
+
 def pack_of(registry: Registry, definition: Definition) -> Pack:
     """The campaign's pack, as the registry keeps it. Raises InputError, PackError."""
     layers = registry.store.layers(registry.find(definition.pack).manifest)
@@ -56,17 +86,20 @@ def approve(registry: Registry, definition: Definition, key: Key) -> Event:
 
 def approvers(registry: Registry, definition: Definition) -> list[str]:
     """The persons who have approved exactly this campaign, by keys that still count."""
-    state = registry.state()
-    names = [
-        event.actor.name
-        for event in registry.events()
-        if event.kind == APPROVED
-        and event.detail["definition"] == definition.digest
-        and event.actor.key not in state.revoked
-        and (person := _policy(registry).person(event.actor.key)) is not None
-        and person.may_sign(APPROVED)
-    ]
-    return list(dict.fromkeys(names))
+    signed = _signers(registry, definition)
+    may = {person.key_id for person in _policy(registry).signers(APPROVED)}
+    return [name for name, keys in signed.items() if keys & may]
+
+
+def _signers(registry: Registry, definition: Definition) -> dict[str, set[str]]:
+    """By name the keys that have approved exactly this campaign and are not revoked, of whoever was
+    a person of the policy then."""
+    revoked, found = registry.state().revoked, dict[str, set[str]]()
+    for event in registry.events():
+        meant = event.kind == APPROVED and event.detail["definition"] == definition.digest
+        if meant and event.actor.key not in revoked:
+            found.setdefault(event.actor.name, set()).add(event.actor.key)
+    return found
 
 
 def enough(registry: Registry, definition: Definition) -> bool:
@@ -93,7 +126,11 @@ def record(
         return registry.record("halted", definition.pack, detail, key)
     place = places.get((stage, definition.name))
     there = place is not None and (place.pack, place.wave) == (entry.pack, now.wave)
-    if now.state in (State.DRAFT, State.APPROVED) or there or entry.standing != "released":
+    if (
+        now.state in (State.DRAFT, State.APPROVED, State.ENDED)
+        or there
+        or entry.standing != "released"
+    ):
         return None
     detail = {"stage": stage, "fleet": definition.name, "wave": now.wave, "note": now.why}
     return registry.record("promoted", definition.pack, detail, key)

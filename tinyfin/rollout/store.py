@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
+from pydantic import ValidationError
 
+from tinyfin.documents import first_fault
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.rollout.controller import Progress, Rollout, State, Tick
 from tinyfin.rollout.definition import Definition, Terminal
@@ -67,7 +69,7 @@ _OFFER = _table("offer", ("hour", sa.Integer), number="member")
 
 @dataclass(frozen=True)
 class Entry:
-    """Of the log: a tick, or what persons did (approve, pause, resume, pass, halt)."""
+    """Of the log: a tick, or what persons did (approve, pause, resume, pass, halt, end)."""
 
     number: int
     kind: str
@@ -155,6 +157,8 @@ def _apply(rollout: Rollout, kind: str, hour: int, why: str) -> None:
             rollout.pause(why)
         case "halt":
             rollout.halt(why)
+        case "end":
+            rollout.end(why)
         case _:
             rollout.resume(hour, why, next_wave=kind == "pass")
 
@@ -230,7 +234,12 @@ class Store:
         columns = (_MEMBER.c.terminal, _MEMBER.c.stratum, _MEMBER.c.stage, _MEMBER.c.offered_h)
         ordered = sa.select(*columns).filter_by(campaign=name).order_by(_MEMBER.c.number)
         members = base.execute(ordered).all()
-        definition = Definition.model_validate_json(row.definition)
+        try:
+            definition = Definition.model_validate_json(row.definition)
+        except ValidationError as error:
+            raise MismatchError(
+                f"campaign {name}: {first_fault(error)}; it was changed, restore the database"
+            ) from error
         made = Campaign.begun(definition, [Terminal(one[0], one[1]) for one in members])
         progress = json.loads(row.progress)
         made.rollout.restore(
@@ -251,6 +260,8 @@ class Store:
         offered_h: npt.NDArray[np.int64],
     ) -> None:
         now = campaign.rollout
+        if any(one.kind == "approve" for one in campaign.added):
+            self._require_free(base, name)
         new = np.flatnonzero(offered_h != now.offered_h).tolist()
         changed = np.flatnonzero((stage != now.stage) | (offered_h != now.offered_h)).tolist()
         if new:
@@ -271,6 +282,25 @@ class Store:
         base.execute(sa.insert(_TICK), entries)
         text = {"progress": _json(asdict(now.progress))}
         base.execute(sa.update(_CAMPAIGN).filter_by(campaign=name), text)
+
+    def _require_free(self, base: sa.Connection, name: str) -> None:
+        """Refuse terminals of another campaign that still says what they are to run."""
+        wanted = sa.select(_CAMPAIGN.c.campaign, _CAMPAIGN.c.progress).with_for_update()
+        over = (State.DRAFT, State.HALTED, State.ROLLED_BACK, State.ENDED)
+        states = {one: json.loads(progress)["state"] for one, progress in base.execute(wanted)}
+        open_ = [one for one, state in states.items() if one != name and state not in over]
+        mine, other = _MEMBER.alias(), _MEMBER.alias()
+        shared = (
+            sa.select(other.c.campaign, sa.func.count())
+            .join(mine, mine.c.terminal == other.c.terminal)
+            .where(mine.c.campaign == name, other.c.campaign.in_(open_))
+            .group_by(other.c.campaign)
+        )
+        for one, count in base.execute(shared):
+            raise InputError(
+                f"{count} terminals of campaign {name} are in campaign {one}, which is "
+                f"{states[one]}; end or halt that one first, so that no terminal is told two things"
+            )
 
     def log(self, name: str) -> list[Entry]:
         """All entries, in their order."""
@@ -322,24 +352,28 @@ def _begin_alone(base: sa.Connection) -> None:
     base.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-_OF_ALL = ("heard_h", "stage")
-"""What is seen of members that were not offered the pack, too."""
+_OF_ALL = ("heard_h", "stage", "pair")
+"""What is seen of all members, not just of those that were offered the pack or have a pair."""
 
 
 def _packed(seen: Seen, offered_h: npt.NDArray[np.int64]) -> bytes:
     """The columns of ``seen``, one behind the other, as far as a tick looks at them."""
-    which = np.flatnonzero(offered_h != NEVER)
+    which = _looked_at(seen, offered_h)
     columns = [(one.name, getattr(seen, one.name)) for one in fields(Seen)]
     parts = [(c if name in _OF_ALL else c[which]).tobytes() for name, c in columns]
     return zlib.compress(b"".join(parts), 1)
 
 
+def _looked_at(seen: Seen, offered_h: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.flatnonzero((offered_h != NEVER) | (seen.pair != NEVER))
+
+
 def _unpacked(data: bytes, offered_h: npt.NDArray[np.int64]) -> Seen:
     seen, rest = Seen.nothing(len(offered_h)), zlib.decompress(data)
-    which = np.flatnonzero(offered_h != NEVER)
     for one in fields(Seen):
         column = getattr(seen, one.name)
-        place = np.arange(len(offered_h)) if one.name in _OF_ALL else which
+        all_ = one.name in _OF_ALL
+        place = np.arange(len(offered_h)) if all_ else _looked_at(seen, offered_h)
         shape = (len(place), *column.shape[1:])
         size = int(np.prod(shape)) * column.itemsize
         column[place] = np.frombuffer(rest[:size], column.dtype).reshape(shape)

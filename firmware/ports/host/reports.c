@@ -5,11 +5,14 @@
  * moment, and its report follows on standard output behind its size (u16). A row, little-endian:
  *
  *   id 8, report key 32, u32 boot nonce, u32 number, u32 clock in s, u8 cause of the restart,
- *   u8 0, u16 newest page of notices, u32[15] counters in the order of docs/formats/report.md,
- *   u16 size of an image of its monitor for that pack (0: none), the image
+ *   u8 place of the pack that runs, u16 newest page of notices, and of its journal's record
+ *   (docs/formats/journal.md) u8 places, u8 reason, tags of the active and the other pack 4 each,
+ *   u16 0; u32[15] counters in the order of docs/formats/report.md,
+ *   u16 size of an image of its monitor for that pack (0: none), u16 size of one of its probation
+ *   (0: none), the images
  *
  * Ends with 1 when the pack does not open, with 2 at a row that is cut off or an image that is
- * refused.
+ * refused. Of a probation's image the size alone is looked at.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +21,9 @@
 #include "../../src/slots/keys.h"
 #include "../../src/slots/report.h"
 
-enum { SECTOR = 1024, PROGRAM = 32, HEAD = 56, COUNTERS = 15, MONITOR = 4096 };
-enum { AT_KEY = 8, AT_BOOT = 40, AT_NUMBER = 44, AT_CLOCK = 48, AT_CAUSE = 52, AT_NOTICES = 54 };
+enum { SECTOR = 1024, PROGRAM = 32, HEAD = 68, COUNTERS = 15, SIZES = 4, MONITOR = 4096 };
+enum { AT_KEY = 8, AT_BOOT = 40, AT_NUMBER = 44, AT_CLOCK = 48, AT_CAUSE = 52, AT_RUNNING = 53 };
+enum { AT_NOTICES = 54, AT_PLACES = 56, AT_REASON = 57, AT_ACTIVE = 58, AT_OTHER = 62 };
 
 const uint8_t tinyfin_root_key[TFIN_KEY_BYTES];
 
@@ -70,9 +74,25 @@ static void provision(tfin_journal *j, const uint8_t *row)
     tfin_journal_open(j, &map);
     j->now.version = TFIN_JOURNAL_VERSION;
     j->now.notices = (uint16_t)number(row + AT_NOTICES, 2);
+    j->now.places = row[AT_PLACES];
+    j->now.reason = row[AT_REASON];
+    memcpy(j->now.active, row + AT_ACTIVE, sizeof j->now.active);
+    memcpy(j->now.other, row + AT_OTHER, sizeof j->now.other);
     tfin_journal_renew(j, tfin_keys_set_identity, &new);
     while (tfin_journal_step(j)) {
     }
+}
+
+/* As tfin_probation_export has made it of a terminal's; empty when there is none. */
+static int take_probation(tfin_probation *p, const uint8_t *image, uint32_t size)
+{
+    static const uint8_t some_bounds;
+    memset(p, 0, sizeof *p);
+    if (size == TFIN_PROBATION_IMAGE_BYTES) {
+        p->bounds = &some_bounds;
+        memcpy(p->body, image + size - sizeof p->body, sizeof p->body);
+    }
+    return size == 0 || size == TFIN_PROBATION_IMAGE_BYTES;
 }
 
 static uint8_t *file_of(const char *path, size_t *size)
@@ -97,9 +117,9 @@ static uint8_t *file_of(const char *path, size_t *size)
 int main(int argc, char **argv)
 {
     static const uint32_t any_record = 0;
-    static const tfin_probation none;
+    static tfin_probation probation;
     static uint8_t counts[MONITOR] __attribute__((aligned(8)));
-    static uint8_t image[UINT16_MAX], answer[4 + 512], row[HEAD + 4 * COUNTERS + 2];
+    static uint8_t image[2 * UINT16_MAX], answer[4 + 512], row[HEAD + 4 * COUNTERS + SIZES];
     size_t size = 0, memory_size;
     uint8_t *pack = argc == 2 ? file_of(argv[1], &size) : NULL;
     tfin_engine engine;
@@ -121,7 +141,9 @@ int main(int argc, char **argv)
         static const tfin_audit no_audit;
         uint32_t counters[COUNTERS];
         uint32_t bytes = number(row + HEAD + 4 * COUNTERS, 2);
-        if (fread(image, 1, bytes, stdin) != bytes ||
+        uint32_t more = number(row + HEAD + 4 * COUNTERS + 2, 2);
+        if (fread(image, 1, bytes + more, stdin) != bytes + more ||
+            !take_probation(&probation, image + bytes, more) ||
             (bytes != 0 &&
              (!monitored || tfin_monitor_import(&monitor, image, bytes) != TFIN_OK))) {
             return 2;
@@ -130,10 +152,11 @@ int main(int argc, char **argv)
             counters[i] = number(row + HEAD + 4 * i, 4);
         }
         provision(&slots.journal, row);
+        slots.running = row[AT_RUNNING];
         const tfin_report report = {
             .slots = &slots,
             .audit = &no_audit,
-            .probation = &none,
+            .probation = &probation,
             .counters = counters,
             .counter_count = COUNTERS,
             .boot_nonce = number(row + AT_BOOT, 4),

@@ -21,6 +21,7 @@ import lightgbm
 import numpy as np
 import pytest
 import xgboost
+from onnx import TensorProto, helper
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -164,6 +165,16 @@ def test_a_reader_that_lets_an_error_through_is_noticed(
     monkeypatch.setattr(own_network, "read_skops", careless)
     with pytest.raises(AssertionError, match=r"skops, run 0 of seed 1: IndexError"):
         run("skops", tmp_path / "own.skops", 1)
+
+
+def test_a_name_of_the_file_breaks_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "own.onnx"
+    node = helper.make_node("F\n\x1batten", ["x"], ["y"], name="n\n")
+    shapes = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy"]
+    graph = helper.make_graph([node], "g", shapes[:1], shapes[1:])
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    with pytest.raises(ModelError, match=r"no terminal runs F\\n\\x1batten"):
+        read_file(path)
 
 
 def test_a_file_that_unpacks_to_more_than_a_terminal_holds_is_refused(
