@@ -83,7 +83,9 @@ def test_drift_and_a_request(
     log = registries.with_pack(tmp_path / "registry", calm.path)
     registries.key_file(tmp_path / "machine.key", "a")
     said = [tinyfin(*shlex.split(line)[1:]).output for line in script.splitlines()]
-    assert "5411" in said[0]
+    assert "No stratum can be compared yet" in said[0]
+    found = tinyfin(*shlex.split(script.splitlines()[0])[1:], "--json").stdout
+    assert {one["of"] for one in json.loads(found)["strata"]} == {"5411", "5412"}
     assert "<svg" in (tmp_path / "drift.html").read_text()
     assert "age: to be reviewed by 2025-03-01" in said[1]
     [request] = requests_of(log)
