@@ -296,9 +296,9 @@ def test_terminals_that_no_inventory_names(place: SimpleNamespace, tmp_path: Pat
     path.write_text(f"terminal,mcc,town\n{bench.terminal(0).hex()},5411,A\n")
     lake = place.calm.lake
     strata = read_strata(lake, path)
-    assert strata == {lake.key.terminal(bench.terminal(0)): "5411, A"}
+    assert strata == {lake.key.terminal(bench.terminal(0)): "5411/A"}
     with connect(lake) as base:
-        assert set(read_counts(base, place.pack, strata).stratum) == {"5411, A", OTHERS}
+        assert set(read_counts(base, place.pack, strata).stratum) == {"5411/A", OTHERS}
         assert set(read_counts(base, place.pack).stratum) == {ALL}
 
 

@@ -41,7 +41,7 @@ def test_failures_pass_and_halt_by_clopper_and_pearson(n: int) -> None:
     most, halts = POLICY.passes_with(n), POLICY.halts_at(n)
     for x in sorted({0, 1, most, most + 1, halts - 1, halts} & set(range(n + 1))):
         upper = stats.binomtest(x, n).proportion_ci(0.90, "exact").high
-        lower = stats.binomtest(x, n).proportion_ci(1 - 2 * POLICY.look_risk, "exact").low
+        lower = stats.binomtest(x, n).proportion_ci(1 - 2 * POLICY.look_risk(), "exact").low
         healthy = stats.binom.cdf(x - 1, n, 0.002) < 0.95
         wanted = "broken" if lower > 0.01 else "holds" if upper < 0.01 or healthy else "waits"
         assert gate("failures", failing(n, x)).state == wanted, (n, x)
@@ -75,6 +75,13 @@ def test_silence_is_what_the_rest_of_the_fleet_has_not() -> None:
     assert gate("silence", failing(1000, 60, Stage.SILENT, **usual)).state == "holds"
     assert gate("silence", failing(1000, 120, Stage.SILENT, **usual)).state == "broken"
     assert gate("silence", failing(1000, 70, Stage.SILENT, **usual)).state == "waits"
+
+
+def test_the_risk_of_all_looks_is_bounded() -> None:
+    """However long a wave, or what follows the last one, is looked at."""
+    per_wave = 22 * sum(POLICY.look_risk(day) for day in range(1, 30_000))
+    assert (len(POLICY.waves) + 1) * per_wave == pytest.approx(0.01, rel=1e-3)
+    assert POLICY.look_risk(29) == POLICY.look_risk(1) > POLICY.look_risk(30)
 
 
 def test_looking_every_day_does_not_halt_what_keeps_the_bound() -> None:

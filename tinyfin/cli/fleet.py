@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.fleet_backup import backup, restore
-from tinyfin.cli.fleet_campaign import campaign
+from tinyfin.cli.fleet_campaign import campaign, default_url, store_option
 from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
 from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_experiment import experiment
@@ -18,6 +18,7 @@ from tinyfin.cli.fleet_hawkbit import hawkbit
 from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, Group, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
+from tinyfin.optional_packages import require
 
 if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
@@ -283,6 +284,7 @@ def retain(lake: Path, keep_days: int, as_of: dt.datetime | None, as_json: bool)
 @click.option("--terminal-alias", help="Its alias in the lake.")
 @click.option("--token", help="Token of a card, 64 bits in hexadecimal.")
 @click.option("--card-alias", help="Its alias in the lake.")
+@store_option
 @json_option
 def erase(
     lake: Path,
@@ -290,9 +292,11 @@ def erase(
     terminal_alias: str | None,
     token: str | None,
     card_alias: str | None,
+    url: str | None,
     as_json: bool,
 ) -> None:
-    """Remove all of a terminal, or of a card, from LAKE, and refuse it from now on.
+    """Remove all of a terminal, or of a card, from LAKE and its campaigns, and refuse it from now
+    on.
 
     With the id of a terminal, files of the inbox and those kept aside are searched for it, too.
     """
@@ -303,13 +307,25 @@ def erase(
     if sum(x is not None for x in (terminal, terminal_alias, token, card_alias)) != 1:
         raise click.UsageError("give one of --terminal, --terminal-alias, --token, --card-alias")
     opened = _open(lake)
+    alias = terminal_alias or ""
+    if terminal is not None:
+        alias = opened.key.terminal(parse_terminal_id(terminal))
     count = erase(
         opened,
         terminal=None if terminal is None else parse_terminal_id(terminal),
-        alias=terminal_alias or "",
+        alias=alias,
         card=opened.key.card(parse_token(token)) if token else card_alias or "",
     )
-    emit({"rows": count}, as_json, f"{lake}: {count} rows are gone")
+    campaigns = 0
+    if alias and (url or (opened.path / "campaigns.sqlite").exists()):
+        require(["sqlalchemy"], "for campaigns")
+        from tinyfin.rollout.store import Store
+
+        campaigns = Store(url or default_url(opened)).erase(opened.key.tombstone(alias))
+    text = f"{lake}: {count} rows are gone"
+    if campaigns:
+        text += f"; {campaigns} campaigns have forgotten it, and what their logs have seen"
+    emit({"rows": count, "campaigns": campaigns}, as_json, text)
 
 
 @command.command("alias")

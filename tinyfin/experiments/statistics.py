@@ -11,6 +11,7 @@ the noncentral t in place of their normal quantiles.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,13 +40,15 @@ class Arm:
         return float(self.count.sum() / self.exposure.sum())
 
     @property
+    def linear(self) -> Floats:
+        """float64[k]: values whose mean is ``rate``, and whose spread is that of one terminal."""
+        residual = self.count - self.rate * self.exposure
+        return np.asarray(self.rate + residual / self.exposure.mean())
+
+    @property
     def variance(self) -> float:
         """Of one terminal: divided by their number it is that of ``rate``. Infinite for one."""
-        k = len(self.count)
-        if k < 2:
-            return math.inf
-        residual = self.count - self.rate * self.exposure
-        return float(residual @ residual) / (k - 1) / float(self.exposure.mean()) ** 2
+        return float(self.linear.var(ddof=1)) if len(self.count) > 1 else math.inf
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,17 @@ class Difference:
 def compare(control: Arm, treatment: Arm, alpha: float) -> Difference:
     """The difference with its interval at confidence 1 - alpha. Raises InputError for an arm with
     fewer than two terminals."""
-    from scipy.special import stdtr, stdtrit
+    from scipy.stats import ttest_ind
 
-    arms = (control, treatment)
-    if min(len(arm.count) for arm in arms) < 2:
+    parts = [arm.variance / len(arm.count) for arm in (control, treatment)]
+    if math.inf in parts:
         raise InputError("an arm has data of fewer than 2 terminals; nothing can be compared")
-    parts = [arm.variance / len(arm.count) for arm in arms]
     value, error = treatment.rate - control.rate, math.sqrt(sum(parts))
     if error == 0:
         return Difference(value, 0.0, math.inf, value, value, float(value == 0))
-    squares = sum(p**2 / (len(arm.count) - 1) for p, arm in zip(parts, arms, strict=True))
-    freedom = error**4 / squares
-    margin = float(stdtrit(freedom, 1 - alpha / 2)) * error
-    p_value = 2 * float(stdtr(freedom, -abs(value) / error))
-    return Difference(value, error, freedom, value - margin, value + margin, p_value)
+    found = ttest_ind(treatment.linear, control.linear, equal_var=False)
+    low, high = map(float, found.confidence_interval(1 - alpha))
+    return Difference(value, error, float(found.df), low, high, float(found.pvalue))
 
 
 def power_of(difference: float, error: float, freedom: float, alpha: float) -> float:
@@ -102,16 +102,10 @@ def terminals_per_arm(variance: float, difference: float, alpha: float, power: f
     def enough(k: int) -> bool:
         return power_of(difference, math.sqrt(2 * variance / k), 2 * (k - 1), alpha) >= power
 
-    high = 2
-    while not enough(high):
-        high *= 2
-        if high > _MOST_TERMINALS:
-            raise InputError(f"more than {high:,} terminals; ask for a larger difference")
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    found = bisect_left(range(_MOST_TERMINALS), True, lo=2, key=enough)
+    if found == _MOST_TERMINALS:
+        raise InputError(f"more than {found:,} terminals; ask for a larger difference")
+    return found
 
 
 def binary_variance(share: float, events: float, correlation: float) -> float:

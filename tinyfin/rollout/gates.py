@@ -12,15 +12,15 @@ complex sample surveys, 1981), and the spread of that part is added to its varia
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.rollout.members import OPEN_STAGES, Counts, Seen, Stage
-from tinyfin.rollout.policy import Policy
+from tinyfin.rollout.members import OPEN_STAGES, SILENT_STAGES, Counts, Seen, Stage
+from tinyfin.rollout.policy import Omissible, Policy
 
 __all__ = ["Gate", "GateState", "Group", "Promise", "confirmed_gate", "gates_of", "precision_gate"]
 
@@ -104,7 +104,13 @@ class _Estimate:
 class _Judge:
     policy: Policy
     group: Group
-    shows: bool
+    promise: Promise
+    day: int
+
+    @property
+    def shows(self) -> bool:
+        """Whether bounds must be shown, or not be contradicted."""
+        return len(self.group.members) >= self.policy.gates.shows_from_terminals
 
     def gate(
         self,
@@ -122,10 +128,10 @@ class _Judge:
             return Gate(name, "waits", None, bound, n, f"no {unit} yet")
         risk = 1 - self.policy.gates.confidence
         state: GateState = "waits"
-        if found.value - found.margin(self.policy.look_risk) > bound + world:
+        if found.value - found.margin(self.policy.look_risk(self.day)) > bound + world:
             state = "broken"
         else:
-            against = -1 if self.shows else 1  # bounds must be shown, or not be contradicted
+            against = -1 if self.shows else 1
             margin = found.margin(risk) if self.shows or found.clusters > 1 else 0.0
             if found.value - against * margin <= bound and (n >= enough or against > 0):
                 state = "holds"
@@ -137,19 +143,13 @@ class _Judge:
         return Gate(name, state, found.value, bound, n, text)
 
 
-def gates_of(group: Group, policy: Policy, promise: Promise) -> tuple[Gate, ...]:
-    """Every bound of a group of members."""
-    judge = _Judge(policy, group, len(group.members) >= policy.gates.shows_from_terminals)
-    without = policy.gates.without
-    return (
-        _failures(judge),
-        _silence(judge),
-        *(() if "paired" in without else _paired(judge, promise)),
-        *(() if "alerts" in without else (_alerts(judge, promise),)),
-        *(() if "self_difference" in without else _self_difference(judge, promise)),
-        *(() if "faults" in without else (_faults(judge),)),
-        *(() if "saturations" in without else (_saturations(judge),)),
-    )
+def gates_of(group: Group, policy: Policy, promise: Promise, day: int = 1) -> tuple[Gate, ...]:
+    """Every bound of a group of members, on a day of the wave (from 1)."""
+    judge = _Judge(policy, group, promise, day)
+    gates = [_failures(judge), _silence(judge)]
+    for name, made in _OMISSIBLE.items():
+        gates += [] if name in policy.gates.without else made(judge)
+    return tuple(gates)
 
 
 def confirmed_gate(group: Group, wave: int, policy: Policy) -> Gate:
@@ -182,10 +182,10 @@ def _failures(judge: _Judge) -> Gate:
     name = f"{group.name}failures"
     if not n:
         return Gate(name, "waits", None, bound, 0, "no member was offered the pack yet")
-    ended = n - int(np.isin(group.stage, (*OPEN_STAGES, Stage.SILENT)).sum())
+    ended = n - int(np.isin(group.stage, (*OPEN_STAGES, *SILENT_STAGES)).sum())
     most = judge.policy.passes_with(ended)
     state: GateState = "holds" if failed <= most else "waits"
-    if failed >= judge.policy.halts_at(n):
+    if failed >= judge.policy.halts_at(n, judge.day):
         state = "broken"
     text = f"{failed} of {n} members, {ended} at their end; of these at most {most} pass"
     return Gate(name, state, failed / n, bound, n, text)
@@ -193,7 +193,7 @@ def _failures(judge: _Judge) -> Gate:
 
 def _silence(judge: _Judge) -> Gate:
     group, gates = judge.group, judge.policy.gates
-    n, silent = len(group.members), int((group.stage == Stage.SILENT).sum())
+    n, silent = len(group.members), int(np.isin(group.stage, SILENT_STAGES).sum())
     name = f"{group.name}silence"
     known, others = group.known_elsewhere, group.silent_elsewhere
     usual = _upper(others, known, gates.confidence) if known else 0.0
@@ -201,7 +201,7 @@ def _silence(judge: _Judge) -> Gate:
     if not n:
         return Gate(name, "waits", None, bound, 0, "no member was offered the pack yet")
     state: GateState = "waits"
-    if _lower(silent, n, judge.policy.look_risk) > bound:
+    if _lower(silent, n, judge.policy.look_risk(judge.day)) > bound:
         state = "broken"
     elif silent / n <= bound or (
         not judge.shows and _lower(silent, n, 1 - gates.confidence) <= bound
@@ -222,11 +222,11 @@ def _upper(x: int, n: int, confidence: float) -> float:
     return 1.0 - _lower(n - x, n, 1.0 - confidence)
 
 
-def _paired(judge: _Judge, promise: Promise) -> Iterator[Gate]:
+def _paired(judge: _Judge) -> Iterator[Gate]:
     table = judge.group.column("table")
     events = table.sum(axis=1, dtype=np.int64)
     n, clusters = int(events.sum()), int((events > 0).sum())
-    gates = judge.policy.gates
+    gates, promise = judge.policy.gates, judge.promise
     spread = clusters >= gates.paired_terminals
     enough = gates.paired_events if spread else max(gates.paired_events, n + 1)
     rows = table.reshape(-1, 4, 4)
@@ -239,15 +239,15 @@ def _paired(judge: _Judge, promise: Promise) -> Iterator[Gate]:
         yield judge.gate(name, estimate, bound, n, enough, "events in shadow")
 
 
-def _alerts(judge: _Judge, promise: Promise) -> Gate:
+def _alerts(judge: _Judge) -> Iterator[Gate]:
     """Two one-sided tests of new alerts - bound x old alerts, each per 1,000 events: no ratio of
     few alerts is formed (E. C. Fieller, 1954)."""
     group, gates = judge.group, judge.policy.gates
     new, old = group.column("alerts"), group.column("parent_alerts")
     events = group.column("table").sum(axis=1, dtype=np.int64)
     n = int(events.sum())
-    most = promise.alerts_ratio * (1 + gates.alerts_margin)
-    least = promise.alerts_ratio * (1 - gates.alerts_margin)
+    most = judge.promise.alerts_ratio * (1 + gates.alerts_margin)
+    least = judge.promise.alerts_ratio * (1 - gates.alerts_margin)
     sides = [
         judge.gate("alerts", _ratio(1000 * part, events), 0.0, n, gates.paired_events, "events")
         for part in (new - most * old, least * old - new)
@@ -259,13 +259,13 @@ def _alerts(judge: _Judge, promise: Promise) -> Gate:
         f"{total:,} alerts, the parent {before:,}; wanted {least:.3g} to {most:.3g} times as many"
     )
     text += f"; {n:,} events in shadow" if n else "; no events in shadow yet"
-    return Gate(f"{group.name}alerts", worst, found, most, n, text)
+    yield Gate(f"{group.name}alerts", worst, found, most, n, text)
 
 
-def _self_difference(judge: _Judge, promise: Promise) -> Iterator[Gate]:
+def _self_difference(judge: _Judge) -> Iterator[Gate]:
     group, gates = judge.group, judge.policy.gates
     pairs = [("self_difference", "scores_first")]
-    pairs += [("against_parent", "scores_before")] if promise.scores_comparable else []
+    pairs += [("against_parent", "scores_before")] if judge.promise.scores_comparable else []
     others = np.flatnonzero(np.isin(group.seen.pair, group.members))
     for name, column in pairs:
         found, n = _moved(group.seen, column, group.sample)
@@ -283,29 +283,46 @@ def _moved(seen: Seen, column: str, members: npt.NDArray[np.int64]) -> tuple[_Es
     return _stability(before[both], after[both]), int(after[both].sum(dtype=np.int64))
 
 
-def _faults(judge: _Judge) -> Gate:
-    group, bound = judge.group, judge.policy.gates.fault_rate_per_hour
-    hours = group.column("hours_after")
-    found = _difference(
-        (group.column("faults_after"), hours),
-        (group.column("faults_before"), group.column("hours_before")),
-        1.0,
-    )
-    enough = math.ceil(_RULE_OF_THREE / bound)
-    return judge.gate("faults", found, bound, int(hours.sum()), enough, "hours")
+def _faults(judge: _Judge) -> Iterator[Gate]:
+    bound = judge.policy.gates.fault_rate_per_hour
+    yield _more_than_before(judge, "faults", ("faults", "hours"), 1, 1.0, bound, bound)
 
 
-def _saturations(judge: _Judge) -> Gate:
-    group, gates = judge.group, judge.policy.gates
-    events = group.column("events_after")
-    found = _difference(
-        (1000 * group.column("saturated_after"), events),
-        (1000 * group.column("saturated_before"), group.column("events_before")),
-        gates.saturation_factor,
+def _saturations(judge: _Judge) -> Iterator[Gate]:
+    gates = judge.policy.gates
+    factor, bound = gates.saturation_factor, gates.saturation_per_1000
+    columns = ("saturated", "events")
+    yield _more_than_before(judge, "saturations", columns, 1000, factor, bound, max(bound, 0.1))
+
+
+_OMISSIBLE: dict[Omissible, Callable[[_Judge], Iterable[Gate]]] = {
+    "paired": _paired,
+    "alerts": _alerts,
+    "self_difference": _self_difference,
+    "faults": _faults,
+    "saturations": _saturations,
+}
+
+
+def _more_than_before(
+    judge: _Judge,
+    name: str,
+    columns: tuple[str, str],
+    per: int,
+    factor: float,
+    bound: float,
+    rarest: float,
+) -> Gate:
+    """Count for ``per`` of exposure (their columns), less ``factor`` times that before the offer.
+    ``rarest``: a rate that enough exposure would show."""
+    counts, exposure = columns
+    before, after = (
+        (per * judge.group.column(f"{counts}_{when}"), judge.group.column(f"{exposure}_{when}"))
+        for when in ("before", "after")
     )
-    enough = math.ceil(1000 * _RULE_OF_THREE / max(gates.saturation_per_1000, 0.1))
-    bound, n = gates.saturation_per_1000, int(events.sum())
-    return judge.gate("saturations", found, bound, n, enough, "events")
+    enough = math.ceil(per * _RULE_OF_THREE / rarest)
+    found = _difference(after, before, factor)
+    return judge.gate(name, found, bound, int(after[1].sum()), enough, exposure)
 
 
 def _ratio(top: npt.NDArray[np.number], below: Counts) -> _Estimate | None:
