@@ -27,7 +27,7 @@ from tinyfin.fleet.monitors import (
     OTHERS,
     WINDOW,
     FleetCounts,
-    _increments,
+    increments,
     _matrix,
     read_counts,
     read_strata,
@@ -56,11 +56,11 @@ reading = st.tuples(
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(reading, min_size=1, max_size=12))
-def test_increments_are_those_of_window(rows: list[Any]) -> None:
+def testincrements_are_those_of_window(rows: list[Any]) -> None:
     first, boot, halvings, events = (np.array([row[i] for row in rows]) for i in range(4))
     first[0] = True
     lists = pa.array([row[4] for row in rows], pa.list_(pa.uint16()))
-    found = _increments(*_matrix(lists, SECTION), 3, first, boot, halvings, events)
+    found = increments(*_matrix(lists, SECTION), 3, first, boot, halvings, events)
     before = None
     for i, row in enumerate(rows):
         now = MonitorCounts(row[3], row[2], 0, split_counts(row[4], SECTION), row[1])

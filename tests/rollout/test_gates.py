@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ POLICY = Policy()
 def group(n: int, seen: Seen | None = None, **around: Any) -> Group:
     members = np.arange(n)
     stage = np.full(n, Stage.CONFIRMED, np.uint8)
-    return Group(seen or Seen.nothing(n), members, stage, members, **around)
+    return Group(POLICY, Promise(), seen or Seen.nothing(n), members, stage, members, **around)
 
 
 def gate(name: str, of: Group, policy: Policy = POLICY, promise: Promise | None = None) -> Gate:
-    found = {gate.name: gate for gate in gates_of(of, policy, promise or Promise())}
+    asked = replace(of, policy=policy, promise=promise or Promise())
+    found = {gate.name: gate for gate in gates_of(asked)}
     return found[name]
 
 
@@ -217,7 +219,7 @@ def test_few_events_of_many_or_many_of_few_show_nothing() -> None:
 def test_no_values_neither_pass_nor_halt() -> None:
     """Flagger's halts for ever on them, others pass."""
     for n in (0, 10, 1000):
-        states = {g.name: g.state for g in gates_of(group(n), POLICY, Promise())}
+        states = {g.name: g.state for g in gates_of(group(n))}
         wanted = dict.fromkeys(states, "waits")
         if n:
             wanted |= {"failures": "holds", "silence": "holds"}
@@ -252,7 +254,7 @@ def test_what_moves_everybody_halts_nobody(world: int, pack: int, state: str) ->
     seen.scores_after[:] = draw.multinomial(200, np.where(changed[:, None], moved, mix))
     members = np.arange(400)
     seen.pair[400:] = members
-    group_ = Group(seen, members, np.full(400, Stage.CONFIRMED, np.uint8), members)
+    group_ = replace(group(400, seen), members=members)
     assert gate("self_difference", group_).state == state
     seen.pair[:] = -1
     alone = "broken" if world or pack else "holds"
@@ -263,7 +265,7 @@ def test_one_terminal_shows_no_small_wave_anything() -> None:
     """The interval of one is infinite: nothing contradicts it."""
     seen = Seen.nothing(10)
     seen.table[0, 3] = seen.alerts[0] = 200
-    found = {g.name: g.state for g in gates_of(group(10, seen), POLICY, Promise())}
+    found = {g.name: g.state for g in gates_of(group(10, seen))}
     assert {found[name] for name in ("far", "differ", "paired_psi", "alerts")} == {"waits"}
     seen.table[0], seen.alerts[0] = np.eye(4).ravel() * 50, 0
     assert gate("far", group(10, seen)).state == "holds"
@@ -307,5 +309,5 @@ def test_precision_halts_and_lets_nothing_through() -> None:
 
 def test_gates_can_be_left_out_by_the_policy_alone() -> None:
     policy = Policy.model_validate({"gates": {"without": ["paired", "alerts", "saturations"]}})
-    names = {g.name for g in gates_of(group(10), policy, Promise())}
+    names = {g.name for g in gates_of(replace(group(10), policy=policy))}
     assert names == {"failures", "silence", "self_difference", "faults"}

@@ -105,27 +105,25 @@ def _hour(at: str | None) -> int:
         raise click.UsageError(f"--at {at!r}: {error}") from error
 
 
-def _facts(found: Campaign) -> dict[str, object]:
+def _said(found: Campaign, as_json: bool, **more: object) -> None:
     from tinyfin.rollout.members import Stage
 
     now, definition = found.rollout.progress, found.definition
-    return {
+    members = {one.name.lower(): int((found.rollout.stage == one).sum()) for one in Stage}
+    wave = definition.policy.waves[now.wave].name
+    facts = {
         "campaign": definition.name,
         "state": now.state,
-        "wave": definition.policy.waves[now.wave].name,
+        "wave": wave,
         "why": now.why,
         "hour": now.hour,
         "pack": definition.pack,
         "terminals": len(found.members),
-        "members": {s.name.lower(): int((found.rollout.stage == s).sum()) for s in Stage},
+        "members": members,
     }
-
-
-def _said(found: Campaign, as_json: bool, **more: object) -> None:
-    facts = _facts(found)
-    members = ", ".join(f"{n} {what}" for what, n in facts["members"].items() if n)  # type: ignore[attr-defined]
-    text = f"{facts['campaign']}: {facts['state']}, wave {facts['wave']}; {members}"
-    emit({**facts, **more}, as_json, f"{text}\n{facts['why']}" if facts["why"] else text)
+    counts = ", ".join(f"{n} {what}" for what, n in members.items() if n)
+    text = f"{definition.name}: {now.state}, wave {wave}; {counts}\n{now.why}"
+    emit({**facts, **more}, as_json, text.rstrip())
 
 
 @_command(
@@ -292,41 +290,43 @@ def offers(to: _Open, folder: Path | None, as_json: bool) -> None:
     emit({"offers": [dict(zip(names, r, strict=True)) for r in rows]}, as_json, "\n".join(lines))
 
 
-def _person(kind: str, text: str) -> None:
-    @_command(kind, _why, _who)
-    def deed(to: _Open, why: str, who: str, as_json: bool) -> None:
-        with to.store.changing(to.name) as found:
-            found.do(kind, _hour(None), who, why)
-        _said(found, as_json)
-
-    deed.help = text
-
-
-def _signer(kind: str, text: str) -> None:
-    @_command(kind, _why, registry_option, signer_option)
-    def deed(to: _Open, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
+def _person(kind: str, text: str, *signed: Callable[[Any], Any]) -> None:
+    @_command(kind, _why, *(signed or [_who]))
+    def deed(
+        to: _Open,
+        why: str,
+        as_json: bool,
+        who: str = "",
+        folder: Path | None = None,
+        key_path: Path | None = None,
+    ) -> None:
         from tinyfin.pack.signing import load_key
         from tinyfin.registry.registry import Registry
         from tinyfin.rollout import registered
 
         with to.store.changing(to.name) as found:
-            registry, key = Registry(folder), load_key(key_path, "person")
-            entry = len(found.kinds)
-            found.do(kind, _hour(None), registered.name_of(registry, key), why)
-            registered.sign(
-                registry, found.definition, registered.SIGNED[kind], key, entry=entry, why=why
-            )
+            if folder is None or key_path is None:
+                found.do(kind, _hour(None), who, why)
+            else:
+                entry, registry = len(found.kinds), Registry(folder)
+                key = load_key(key_path, "person")
+                found.do(kind, _hour(None), registered.name_of(registry, key), why)
+                event = registered.SIGNED[kind]
+                registered.sign(registry, found.definition, event, key, entry=entry, why=why)
         _said(found, as_json)
 
     deed.help = text
 
 
+_SIGNS = (registry_option, signer_option)
 _person("halt", "Stop the campaign for good: abort, and revert if the policy says so.")
 _person("end", "Offer nothing any more, and leave terminals as they are; for the next one.")
 _person("pause", "Offer nothing more until `resume`. Gates that break still halt it.")
-_signer("resume", "Let a paused or inconclusive campaign wait for its gates again.")
-_signer(
-    "pass", "Let the wave of a paused or inconclusive campaign pass by your word, not by its gates."
+_person("resume", "Let a paused or inconclusive campaign wait for its gates again.", *_SIGNS)
+_person(
+    "pass",
+    "Let the wave of a paused or inconclusive campaign pass by your word, not by its gates.",
+    *_SIGNS,
 )
 
 

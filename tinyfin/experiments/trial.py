@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tinyfin.config.toml import read_toml
-from tinyfin.documents import Document, Facts, first_fault
+from tinyfin.config.toml import read_as
+from tinyfin.documents import Document, Facts
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.experiments.metrics import METRICS, counted, mature_until
 from tinyfin.experiments.statistics import (
@@ -78,10 +78,7 @@ class Plan(Facts):
     @classmethod
     def read(cls, path: Path) -> Plan:
         """Raises InputError."""
-        try:
-            plan = cls.model_validate(read_toml(path))
-        except ValidationError as error:
-            raise InputError(f"{path}: {first_fault(error)}") from error
+        plan = read_as(cls, path)
         if plan.metric not in METRICS:
             raise InputError(f"{path}: metric: is not one of {', '.join(METRICS)}")
         return plan

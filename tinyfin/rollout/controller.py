@@ -299,10 +299,11 @@ class Rollout:
             members = np.flatnonzero((self.offered_h != NEVER) & which)
             sample = members[self.place[members] < start + _SAMPLE]
             around = self._elsewhere(now, seen)
-            group = Group(seen, members, stage[members], sample, *around, name)
-            gates = gates_of(group, self.policy, self.promise, day)
+            of_members = seen, members, stage[members], sample
+            group = Group(self.policy, self.promise, *of_members, *around, name, day)
             if not name:
-                found.append(confirmed_gate(group, self._sizes[now.wave], self.policy))
+                found.append(confirmed_gate(group, self._sizes[now.wave]))
+            gates = gates_of(group)
             found += [gate for gate in gates if not name or gate.state == "broken"]
         if precision is not None:
             found.append(precision_gate(precision, self.policy))

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from tinyfin.config.toml import read_toml
-from tinyfin.documents import Facts, first_fault
-from tinyfin.errors import ConfigError
+from tinyfin.config.toml import read_as
+from tinyfin.documents import Facts
 
 __all__ = ["Gates", "Limits", "Omissible", "Policy", "Power", "Wave"]
 
@@ -172,10 +171,7 @@ class Policy(Facts):
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """The policy of a TOML file: [[waves]], [gates], [limits]. Raises ConfigError."""
-        try:
-            return cls.model_validate(read_toml(path))
-        except ValidationError as error:
-            raise ConfigError(f"{path}: {first_fault(error)}") from error
+        return read_as(cls, path)
 
     def look_risk(self, day: int = 1) -> float:
         """Of each test of the look on a day of a wave, from 1 (Bonferroni): ``halt_risk`` shared
