@@ -27,8 +27,8 @@ from tinyfin.fleet.monitors import (
     OTHERS,
     WINDOW,
     FleetCounts,
-    increments,
     _matrix,
+    increments,
     read_counts,
     read_strata,
 )
