@@ -40,15 +40,13 @@ class Arm:
         return float(self.count.sum() / self.exposure.sum())
 
     @property
-    def linear(self) -> Floats:
-        """float64[k]: values whose mean is ``rate``, and whose spread is that of one terminal."""
-        residual = self.count - self.rate * self.exposure
-        return np.asarray(self.rate + residual / self.exposure.mean())
-
-    @property
     def variance(self) -> float:
         """Of one terminal: divided by their number it is that of ``rate``. Infinite for one."""
-        return float(self.linear.var(ddof=1)) if len(self.count) > 1 else math.inf
+        k = len(self.count)
+        if k < 2:
+            return math.inf
+        residual = self.count - self.rate * self.exposure
+        return float(residual @ residual) / (k - 1) / float(self.exposure.mean()) ** 2
 
 
 @dataclass(frozen=True)
@@ -67,17 +65,20 @@ class Difference:
 def compare(control: Arm, treatment: Arm, alpha: float) -> Difference:
     """The difference with its interval at confidence 1 - alpha. Raises InputError for an arm with
     fewer than two terminals."""
-    from scipy.stats import ttest_ind
+    from scipy.special import stdtr, stdtrit
 
-    parts = [arm.variance / len(arm.count) for arm in (control, treatment)]
+    arms = (control, treatment)
+    parts = [arm.variance / len(arm.count) for arm in arms]
     if math.inf in parts:
         raise InputError("an arm has data of fewer than 2 terminals; nothing can be compared")
     value, error = treatment.rate - control.rate, math.sqrt(sum(parts))
     if error == 0:
         return Difference(value, 0.0, math.inf, value, value, float(value == 0))
-    found = ttest_ind(treatment.linear, control.linear, equal_var=False)
-    low, high = map(float, found.confidence_interval(1 - alpha))
-    return Difference(value, error, float(found.df), low, high, float(found.pvalue))
+    squares = sum(p**2 / (len(arm.count) - 1) for p, arm in zip(parts, arms, strict=True))
+    freedom = error**4 / squares
+    margin = float(stdtrit(freedom, 1 - alpha / 2)) * error
+    p_value = 2 * float(stdtr(freedom, -abs(value) / error))
+    return Difference(value, error, freedom, value - margin, value + margin, p_value)
 
 
 def power_of(difference: float, error: float, freedom: float, alpha: float) -> float:

@@ -68,7 +68,7 @@ _SCORES = f"""
     SELECT member, hour, boot, ours, monitor_events, monitor_halvings, {{counts}},
         NOT ours AND hour > offered - {WEEK_H} AS before,
         ours AND NOT coalesce(hour > confirmed, FALSE) AS first,
-        ours AND coalesce(hour > greatest(confirmed, {{hour}} - {WEEK_H}), FALSE) AS after
+        ours AND coalesce(hour > confirmed, FALSE) AND hour > {{hour}} - {WEEK_H} AS after
     FROM (SELECT *, min(hour) FILTER ({_PHASES} = {int(Stage.CONFIRMED)} AND hour > offered)
             OVER (PARTITION BY member) AS confirmed FROM marked)
     WHERE ((ours AND hour > offered) OR (parents AND hour > offered - 2 * {WEEK_H}
