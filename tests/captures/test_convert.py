@@ -339,6 +339,16 @@ def test_a_message_that_cannot_be_read_is_named(desk: Desk, broken: bytes, rule:
     assert rule in found["reason"]
 
 
+def test_reasons_are_kept_where_nothing_can_be_read(desk: Desk) -> None:
+    aside = desk.folder / "bad.csv"
+    with pytest.raises(DataError, match=rf"no transaction; 1 messages, 1 of them .*{aside}"):
+        desk.convert(b"0200", skip_bad_rows=aside)
+    with aside.open(newline="") as file:
+        [found] = csv.DictReader(file)
+    assert "bitmap" in found["reason"]
+    assert not desk.out.exists()
+
+
 def test_a_capture_that_is_cut_or_is_none(desk: Desk) -> None:
     path = desk.file([message(), message(de11="000008")])
     path.write_bytes(path.read_bytes()[:-3])

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import aligned, claim, emit, json_option, out_option
-from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.output import Group, aligned, claim, emit, json_option, out_option
+from tinyfin.cli.terminal import Terminal, terminal_options
 
 if TYPE_CHECKING:
     from tinyfin.field.audit import Record
@@ -21,7 +20,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _file_argument = click.argument("file", type=_FILE)
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """The audit log of a terminal: read it, verify it, show it."""
 
@@ -29,19 +28,15 @@ def command() -> None:
 @command.command("read")
 @terminal_options
 @out_option("The log, a .tfaudit file.")
-@boards_option
 @json_option
-def read(
-    target_name: str | None, terminal: Path | None, port: str | None, out_path: Path, as_json: bool
-) -> None:
+def read(terminal: Terminal, out_path: Path, as_json: bool) -> None:
     """Read the audit log of a terminal into a file."""
     from tinyfin import files
     from tinyfin.wire import audit_frames
 
     claim(out_path)
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
-        log = audit_frames.read_audit(session.client)
+    with terminal.connected() as client:
+        log = audit_frames.read_audit(client)
     files.write(out_path, log.encode())
     places = len(log.units) * log.unit_places
     facts = {"file": str(out_path), "terminal": log.terminal.hex(), "places": places}

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import claim, emit, json_option, out_option
-from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.output import Group, claim, emit, json_option, out_option
+from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import root_key_option
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ __all__ = ["command"]
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """The key manifest of terminals: which keys sign their packs, commands and notices.
 
@@ -104,11 +103,8 @@ def show(file: Path, root_key: Path | None, as_json: bool) -> None:
 @command.command("install")
 @click.argument("file", type=_FILE)
 @terminal_options
-@boards_option
 @json_option
-def install(
-    file: Path, target_name: str | None, terminal: Path | None, port: str | None, as_json: bool
-) -> None:
+def install(file: Path, terminal: Terminal, as_json: bool) -> None:
     """Put a manifest into a terminal. From then on its keys alone count there.
 
     The terminal checks it with the root key of its firmware, and takes no older version than it
@@ -118,9 +114,8 @@ def install(
     from tinyfin.wire import field_frames
 
     manifest = read_manifest(file)
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
-        now = field_frames.install_keys(session.client, file.read_bytes())
+    with terminal.connected() as client:
+        now = field_frames.install_keys(client, file.read_bytes())
     facts = {"terminal": now.terminal.hex(), "keys_version": now.keys_version}
     emit(facts, as_json, f"terminal {now.terminal.hex()} has {_text(manifest)}")
 

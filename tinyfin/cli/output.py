@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +21,7 @@ __all__ = [
     "DataFile",
     "Group",
     "aligned",
+    "as_one",
     "claim",
     "emit",
     "forget_claims",
@@ -96,6 +99,27 @@ def out_option(what: str) -> Callable[[F], F]:
         required=True,
         help=what,
     )
+
+
+def as_one(
+    name: str, made: Callable[..., object], *options: Callable[[Any], Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that are given to a command as one argument ``name``: what ``made`` makes of them."""
+
+    own = inspect.signature(made).parameters
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def taken(**all_: Any) -> None:
+            all_[name] = made(**{one: all_.pop(one) for one in own if one in all_})
+            command(**all_)
+
+        wrapped: Callable[..., None] = taken
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
 
 
 def json_option(command: F) -> F:

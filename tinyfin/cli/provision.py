@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option
-from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.terminal import Terminal, terminal_options
 
 __all__ = ["command"]
 
@@ -24,16 +23,8 @@ __all__ = ["command"]
     help="The key of `tinyfin keygen --kind fleet` from which its secrets are made.",
 )
 @terminal_options
-@boards_option
 @json_option
-def command(
-    terminal_id: str,
-    fleet_path: Path,
-    target_name: str | None,
-    terminal: Path | None,
-    port: str | None,
-    as_json: bool,
-) -> None:
+def command(terminal_id: str, fleet_path: Path, terminal: Terminal, as_json: bool) -> None:
     """Give a terminal its ID, 16 hexadecimal digits, and the secrets that belong to it.
 
     Do it in the factory: the secrets go over the line as they are. A terminal takes an id once. The
@@ -44,7 +35,6 @@ def command(
 
     name = parse_terminal_id(terminal_id)
     keys = terminal_keys(load_fleet_key(fleet_path), name)
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
-        field_frames.provision(session.client, name, keys)
+    with terminal.connected() as client:
+        field_frames.provision(client, name, keys)
     emit({"terminal": name.hex()}, as_json, f"terminal {name.hex()} has its secrets")

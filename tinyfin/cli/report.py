@@ -7,15 +7,14 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import aligned, claim, emit, json_option, note, out_option
-from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.output import Group, aligned, claim, emit, json_option, note, out_option
+from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """A report of a terminal: its counters, its slots, the head of its audit log, what its monitor
     counted."""
@@ -24,20 +23,16 @@ def command() -> None:
 @command.command("read")
 @terminal_options
 @out_option("The report, a .tfreport file.")
-@boards_option
 @json_option
-def read(
-    target_name: str | None, terminal: Path | None, port: str | None, out_path: Path, as_json: bool
-) -> None:
+def read(terminal: Terminal, out_path: Path, as_json: bool) -> None:
     """Have a terminal make a report, and write it to a file."""
     from tinyfin import files
     from tinyfin.field.report import parse_report
     from tinyfin.wire import audit_frames
 
     claim(out_path)
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
-        data = audit_frames.read_report(session.client)
+    with terminal.connected() as client:
+        data = audit_frames.read_report(client)
     report = parse_report(data, "the terminal's report")
     files.write(out_path, data)
     facts = {"file": str(out_path), "terminal": report.terminal.hex(), "bytes": len(data)}

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin import optional_packages
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import as_one, claim, emit, json_option, note
 
 if TYPE_CHECKING:
     from tinyfin.serving.service import Options, Service
@@ -133,15 +131,5 @@ class Served:
         )
 
 
-def serving_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """The options of every service, handed over as ``served``."""
-
-    @functools.wraps(verb)
-    def given(**all_: Any) -> None:
-        served = Served(**{name: all_.pop(name) for name in Served.__dataclass_fields__})
-        verb(served=served, **all_)
-
-    wrapped: Callable[..., None] = json_option(given)
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+serving_options = as_one("served", Served, *_OPTIONS, json_option)
+"""The options of every service, given to a command as one ``served``."""
