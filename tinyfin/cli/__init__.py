@@ -19,7 +19,6 @@ import click
 
 from tinyfin import __version__, files, optional_packages, progress
 from tinyfin.cli.ending import watch_signals
-from tinyfin.cli.old_spellings import renewed
 from tinyfin.cli.output import forget_claims, unchanged
 from tinyfin.errors import InputError, Interrupted, TinyfinError
 from tinyfin.text import json_safe, printable
@@ -119,7 +118,7 @@ class _Verbs(click.Group):
                     stream.reconfigure(errors="backslashreplace")
         try:
             with progress.showing(progress.Screen()):
-                return super().main(renewed(words), *rest, **extra)
+                return super().main(words, *rest, **extra)
         except TinyfinError as error:
             _fail(error, as_json)
         except OSError as error:
