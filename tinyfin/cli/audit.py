@@ -3,12 +3,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.output import Group, aligned, claim, emit, json_option, out_option
+from tinyfin.cli.output import (
+    FILE,
+    Group,
+    aligned,
+    claim,
+    emit,
+    file_option,
+    json_option,
+    out_option,
+)
 from tinyfin.cli.terminal import Terminal, terminal_options
 
 if TYPE_CHECKING:
@@ -16,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_file_argument = click.argument("file", type=_FILE)
+_file_argument = click.argument("file", type=FILE)
 
 
 @click.group(cls=Group)
@@ -45,12 +54,11 @@ def read(terminal: Terminal, out_path: Path, as_json: bool) -> None:
 
 @command.command("verify")
 @_file_argument
-@click.option(
+@file_option(
     "--fleet-key",
     "fleet_path",
-    type=_FILE,
+    "The key of `tinyfin keygen --kind fleet` that the terminal was provisioned with.",
     required=True,
-    help="The key of `tinyfin keygen --kind fleet` that the terminal was provisioned with.",
 )
 @click.option(
     "--head",
@@ -59,12 +67,11 @@ def read(terminal: Terminal, out_path: Path, as_json: bool) -> None:
     multiple=True,
     help="The newest record at some time, as `tinyfin report show` prints it. May be repeated.",
 )
-@click.option(
+@file_option(
     "--report",
     "report_paths",
-    type=_FILE,
+    "A report that the terminal made before, which has such a head. May be repeated.",
     multiple=True,
-    help="A report that the terminal made before, which has such a head. May be repeated.",
 )
 @json_option
 def verify(
@@ -133,30 +140,14 @@ def show(file: Path, as_json: bool) -> None:
         for record in map(audit.parse_record, unit)
         if record.kind in list(audit.Kind)
     ]
-    once = sorted({record.sequence: record for record in records}.values(), key=_by_sequence)
-    facts = {"terminal": log.terminal.hex(), "records": [_facts(record) for record in once]}
-    rows = [(str(r.sequence), str(r.t_s), audit.Kind(r.kind).name, _words(r)) for r in once]
+    once = [record for _, record in sorted({r.sequence: r for r in records}.items())]
+    kinds = [audit.Kind(record.kind).name for record in once]
+    said = [{**asdict(r), "kind": kind.lower()} for r, kind in zip(once, kinds, strict=True)]
+    facts = {"terminal": log.terminal, "records": said}
+    rows = [
+        (str(r.sequence), str(r.t_s), kind, _words(r)) for r, kind in zip(once, kinds, strict=True)
+    ]
     emit(facts, as_json, "\n".join(aligned([("record", "time in s", "kind", "what"), *rows])))
-
-
-def _by_sequence(record: Record) -> int:
-    return record.sequence
-
-
-def _facts(record: Record) -> dict[str, object]:
-    from tinyfin.field.audit import Kind
-
-    return {
-        "sequence": record.sequence,
-        "t_s": record.t_s,
-        "kind": Kind(record.kind).name.lower(),
-        "detail": record.detail,
-        "note": record.note,
-        "value": record.value,
-        "alias": record.alias.hex(),
-        "pack": record.pack.hex(),
-        "mac": record.mac.hex(),
-    }
 
 
 def _words(record: Record) -> str:

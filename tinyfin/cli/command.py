@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.output import Group, as_one, claim, emit, json_option, note
+from tinyfin.cli.output import FILE, Group, as_one, claim, emit, json_option, note
 from tinyfin.cli.slots import as_dict, text
 from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import command_key_option, keys_option, public_key_option
@@ -162,7 +162,7 @@ def _add(name: str, options: tuple[Callable[[Any], Any], ...], said: str) -> Non
 
 
 @command.command("send")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=FILE)
 @terminal_options
 @json_option
 def send(file: Path, terminal: Terminal, as_json: bool) -> None:

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.output import Group, claim, emit, json_option, out_option
+from tinyfin.cli.output import FILE, Group, claim, emit, file_option, json_option, out_option
 from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import root_key_option
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from tinyfin.field.keys import KeyManifest
 
 __all__ = ["command"]
-
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group(cls=Group)
@@ -29,27 +28,24 @@ def command() -> None:
 
 
 @command.command("make")
-@click.option(
+@file_option(
     "--root",
     "root_path",
-    type=_FILE,
-    help="The root key that signs it; the development key, for a rig, if not given.",
+    "The root key that signs it; the development key, for a rig, if not given.",
 )
-@click.option(
+@file_option(
     "--release",
     "releases",
-    type=_FILE,
+    "Public half of a release key; at most two.",
     multiple=True,
     required=True,
-    help="Public half of a release key; at most two.",
 )
-@click.option(
+@file_option(
     "--command",
     "commands",
-    type=_FILE,
+    "Public half of a command key; at most two.",
     multiple=True,
     required=True,
-    help="Public half of a command key; at most two.",
 )
 @click.option(
     "--version",
@@ -81,11 +77,11 @@ def make(
         tuple(load_public_key(path, "command") for path in commands),
     )
     files.write(out_path, sign_manifest(manifest, root))
-    emit({"file": str(out_path), **_facts(manifest)}, as_json, f"{out_path}: {_text(manifest)}")
+    emit({"file": str(out_path), **asdict(manifest)}, as_json, f"{out_path}: {_text(manifest)}")
 
 
 @command.command("show")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @root_key_option
 @json_option
 def show(file: Path, root_key: Path | None, as_json: bool) -> None:
@@ -96,12 +92,12 @@ def show(file: Path, root_key: Path | None, as_json: bool) -> None:
     root = root_public_key(root_key)
     manifest = read_manifest(file, root)
     checked = "signed by the root key" if root else "its signature was not checked (--root-key)"
-    facts = {**_facts(manifest), "checked": root is not None}
+    facts = {**asdict(manifest), "checked": root is not None}
     emit(facts, as_json, f"{_text(manifest)}\n{checked}")
 
 
 @command.command("install")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @terminal_options
 @json_option
 def install(file: Path, terminal: Terminal, as_json: bool) -> None:
@@ -118,14 +114,6 @@ def install(file: Path, terminal: Terminal, as_json: bool) -> None:
         now = field_frames.install_keys(client, file.read_bytes())
     facts = {"terminal": now.terminal.hex(), "keys_version": now.keys_version}
     emit(facts, as_json, f"terminal {now.terminal.hex()} has {_text(manifest)}")
-
-
-def _facts(manifest: KeyManifest) -> dict[str, object]:
-    return {
-        "version": manifest.version,
-        "release": [key.hex() for key in manifest.release],
-        "command": [key.hex() for key in manifest.command],
-    }
 
 
 def _text(manifest: KeyManifest) -> str:

@@ -8,13 +8,21 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import DataFile, Group, aligned, claim, emit, json_option, note, out_option
+from tinyfin.cli.output import (
+    FILE,
+    DataFile,
+    Group,
+    aligned,
+    claim,
+    emit,
+    json_option,
+    note,
+    out_option,
+)
 from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import command_key_option, keys_option
 
 __all__ = ["command"]
-
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group(cls=Group)
@@ -82,24 +90,14 @@ def make(
 
 
 @command.command("show")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @json_option
 def show(file: Path, as_json: bool) -> None:
     """The notices of a file; its signatures are not checked."""
     from tinyfin.field.notices import parse_pages
 
     pages = [page for page, _ in parse_pages(file.read_bytes(), file)]
-    facts = {
-        "terminal": pages[0].terminal.hex(),
-        "pages": [
-            {
-                "number": page.number,
-                "key_index": page.key_index,
-                "notices": [asdict(notice) for notice in page.notices],
-            }
-            for page in pages
-        ],
-    }
+    facts = {"terminal": pages[0].terminal, "pages": [asdict(page) for page in pages]}
     rows = [
         [
             str(page.number),
@@ -116,7 +114,7 @@ def show(file: Path, as_json: bool) -> None:
 
 
 @command.command("send")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @terminal_options
 @json_option
 def send(file: Path, terminal: Terminal, as_json: bool) -> None:

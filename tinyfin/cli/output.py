@@ -18,12 +18,14 @@ from tinyfin.output_claims import claimed
 from tinyfin.text import json_safe, printable
 
 __all__ = [
+    "FILE",
     "DataFile",
     "Group",
     "aligned",
     "as_one",
     "claim",
     "emit",
+    "file_option",
     "forget_claims",
     "json_option",
     "note",
@@ -36,6 +38,10 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 _claimed_files: dict[str, tuple[int, int, int]] = {}
 """Files that were there when a command claimed their names, and what they were then."""
+
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+"""A file that is there."""
 
 
 class DataFile(click.Path):
@@ -88,6 +94,11 @@ track_option = click.option(
     callback=_trackable,
     help="Also put the run on a tracking server of MLflow, such as sqlite:///runs.db.",
 )
+
+
+def file_option(option: str, name: str, what: str, **how: Any) -> Callable[[F], F]:
+    """An option that names a file which is there, given to a command as ``name``."""
+    return click.option(option, name, type=FILE, help=what, **how)
 
 
 def out_option(what: str) -> Callable[[F], F]:
@@ -192,7 +203,10 @@ def _hush(context: click.Context, parameter: click.Parameter, value: bool) -> No
 
 
 def _plain(value: object) -> object:
-    """Results, numpy scalars and arrays as JSON knows them; anything else (paths) as text."""
+    """Results, numpy scalars and arrays as JSON knows them, bytes in hexadecimal digits; anything
+    else (paths) as text."""
+    if isinstance(value, bytes):
+        return value.hex()
     convert = getattr(value, "as_json", None) or getattr(value, "tolist", None)
     return str(value) if convert is None else convert()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.output import emit, file_option, json_option
 from tinyfin.cli.terminal import Terminal, terminal_options
 
 __all__ = ["command"]
@@ -15,12 +15,11 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("terminal_id", metavar="ID")
-@click.option(
+@file_option(
     "--fleet-key",
     "fleet_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    "The key of `tinyfin keygen --kind fleet` from which its secrets are made.",
     required=True,
-    help="The key of `tinyfin keygen --kind fleet` from which its secrets are made.",
 )
 @terminal_options
 @json_option

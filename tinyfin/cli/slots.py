@@ -51,7 +51,7 @@ def command(terminal: Terminal, act: str | None, as_json: bool) -> None:
         counts = slot_frames.probation(client) if in_probation else None
     facts, said = as_dict(slots), text(slots)
     if counts is not None:
-        facts["probation"] = {**asdict(counts), "pack": counts.pack.hex()}
+        facts["probation"] = asdict(counts)
         said += f"\nprobation: {counts.words}"
     emit(facts, as_json, said)
 

@@ -12,7 +12,17 @@ import click
 
 from tinyfin import files
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import DataFile, Group, as_one, claim, emit, json_option, note
+from tinyfin.cli.output import (
+    FILE,
+    DataFile,
+    Group,
+    as_one,
+    claim,
+    emit,
+    file_option,
+    json_option,
+    note,
+)
 from tinyfin.cli.terminal import Terminal
 from tinyfin.cli.trust import seal_key_option
 
@@ -26,7 +36,6 @@ __all__ = ["command"]
 
 _IMAGE_HEADER = 64
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OUT = click.Path(path_type=Path, dir_okay=False)
 _pack_option = click.option(
     "--pack",
@@ -41,10 +50,10 @@ _maybe_pack_option = click.option(
     type=click.Path(path_type=Path, exists=True),
     help="A .tfpack or a run folder: what --target boots.",
 )
-_key_option = click.option(
+_key_option = file_option(
     "--key",
-    type=_FILE,
-    help="The key that signed the pack; the development key, or the one that the run remembers, "
+    "key",
+    "The key that signed the pack; the development key, or the one that the run remembers, "
     "if not given.",
 )
 
@@ -78,7 +87,7 @@ def command() -> None:
 
 
 @command.command("show")
-@click.argument("image", type=_FILE)
+@click.argument("image", type=FILE)
 @_pack_option
 @_key_option
 @seal_key_option
@@ -100,7 +109,7 @@ def show(image: Path, boot: Path, key: Path | None, seal_key: Path | None, as_js
 
 
 @command.command("erase")
-@click.argument("image", type=_FILE, required=False)
+@click.argument("image", type=FILE, required=False)
 @_terminal_options(_pack_option)
 @click.option("--token", required=True, help="The card's 64-bit token, hexadecimal.")
 @click.option("--out", type=_OUT, help="The image without the card; needed for IMAGE.")
@@ -148,11 +157,8 @@ def erase(
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.argument("data", nargs=-1, required=True, type=DataFile(Path))
 @click.option("--terminal", required=True, help="Id of the terminal, as in DATA.")
-@click.option(
-    "--config",
-    "config_path",
-    type=_FILE,
-    help="tinyfin.toml with the column mapping; the run's own if not given.",
+@file_option(
+    "--config", "config_path", "tinyfin.toml with the column mapping; the run's own if not given."
 )
 @_key_option
 @click.option("--out", required=True, type=_OUT, help="The image.")
@@ -242,7 +248,7 @@ def read_(
 
 
 @command.command("write")
-@click.argument("image", type=_FILE)
+@click.argument("image", type=FILE)
 @_terminal_options(_maybe_pack_option)
 @seal_key_option
 @json_option
@@ -271,7 +277,7 @@ def write(image: Path, terminal: Terminal, seal_key: Path | None, as_json: bool)
 
 
 @command.command("digest")
-@click.argument("image", type=_FILE, required=False)
+@click.argument("image", type=FILE, required=False)
 @_terminal_options(_maybe_pack_option)
 @seal_key_option
 @json_option
