@@ -105,7 +105,7 @@ class _Options:
         return [parse_pack(path.read_bytes()).pack_id, *others]
 
     def _of_terminal(self, pack: str | None, client: Client, opcode: Opcode) -> bytes:
-        """Which of the ids of PACK the terminal has; without PACK, that of the pack in trial."""
+        """Which of the ids of PACK the terminal has; without PACK, that of the pack on trial."""
         from tinyfin.errors import TargetError
         from tinyfin.field.commands import PACK_OPCODES
         from tinyfin.wire import slot_frames
@@ -117,7 +117,7 @@ class _Options:
         found = next((one for one in ids if one.hex().startswith(tag)), None)
         if found is None and pack is None:
             raise TargetError(
-                f"{client.link.name}: the pack in trial does not run, so name it: "
+                f"{client.link.name}: the pack on trial does not run, so name it: "
                 f"`tinyfin command {opcode.words} PACK`"
             )
         return found or ids[0]
@@ -200,7 +200,7 @@ def try_(options: _Options, pack: str) -> None:
 @public_key_option
 @_with_options
 def confirm(options: _Options, pack: str | None) -> None:
-    """Keep PACK, which is in trial; the floor rises to its security counter."""
+    """Keep PACK, which is on trial; the floor rises to its security counter."""
     options.run("confirm", pack)
 
 
@@ -209,7 +209,7 @@ def confirm(options: _Options, pack: str | None) -> None:
 @public_key_option
 @_with_options
 def revert(options: _Options, pack: str | None) -> None:
-    """Go back from PACK, which is in trial, to the pack before it, at the next start."""
+    """Go back from PACK, which is on trial, to the pack before it, at the next start."""
     options.run("revert", pack)
 
 

@@ -68,7 +68,7 @@ def reached(
 @click.option("--try", "act", flag_value="try", help="STAGED, SHADOW: start its trial.")
 @click.option("--confirm", "act", flag_value="confirm", help="TRIAL: the pack stays.")
 @click.option("--revert", "act", flag_value="revert", help="TRIAL: back to the pack before it.")
-@click.option("--abort", "act", flag_value="abort", help="Not yet in trial: forget that pack.")
+@click.option("--abort", "act", flag_value="abort", help="Not yet on trial: forget that pack.")
 @boards_option
 @json_option
 def command(
