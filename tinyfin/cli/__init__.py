@@ -30,7 +30,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("demo", "tinyfin.cli.demo", "The whole workflow, from transactions to verified verdicts."),
     ("init", "tinyfin.cli.init", "Write a firmware project of your own to begin with."),
     ("simulate", "tinyfin.cli.simulate", "Make transactions with labelled attacks."),
-    ("check", "tinyfin.cli.check", "Look at transactions: missing, double, silent, drifted."),
+    ("check", "tinyfin.cli.check", "Check transactions: duplicates, gaps, silence, drift."),
     ("features", "tinyfin.cli.features", "List the catalogue of features; compute features."),
     ("convert", "tinyfin.cli.convert", "Make transactions of ISO 8583 or EMV captures."),
     ("host-fields", "tinyfin.cli.host_fields", "Add to transactions what a host would have sent."),

@@ -103,7 +103,7 @@ class _Signed:
         return [parse_pack(path.read_bytes()).pack_id, *others]
 
     def _of_terminal(self, client: Client, opcode: Opcode) -> bytes:
-        """Which of the ids of PACK the terminal has; without PACK, that of the pack in trial."""
+        """Which of the ids of PACK the terminal has; without PACK, that of the pack on trial."""
         from tinyfin.errors import TargetError
         from tinyfin.field.commands import PACK_OPCODES
         from tinyfin.wire import slot_frames
@@ -115,7 +115,7 @@ class _Signed:
         found = next((one for one in ids if one.hex().startswith(tag)), None)
         if found is None and self.pack is None:
             raise TargetError(
-                f"{client.link.name}: the pack in trial does not run, so name it: "
+                f"{client.link.name}: the pack on trial does not run, so name it: "
                 f"`tinyfin command {opcode.words} PACK`"
             )
         return found or ids[0]
@@ -229,12 +229,12 @@ for _name, _options, _said in (
     (
         "confirm",
         _MAYBE_PACK,
-        "Keep PACK, which is in trial; the floor rises to its security counter.",
+        "Keep PACK, which is on trial; the floor rises to its security counter.",
     ),
     (
         "revert",
         _MAYBE_PACK,
-        "Go back from PACK, which is in trial, to the pack before it, at the next start.",
+        "Go back from PACK, which is on trial, to the pack before it, at the next start.",
     ),
     ("abort", (*_PACK, *_TO_ALL), "Forget PACK, which is being loaded, staged or in shadow."),
     (

@@ -26,7 +26,7 @@ __all__ = ["command"]
 def command(terminal_id: str, fleet_path: Path, terminal: Terminal, as_json: bool) -> None:
     """Give a terminal its ID, 16 hexadecimal digits, and the secrets that belong to it.
 
-    Do it in the factory: the secrets go over the line as they are. A terminal takes an id once. The
+    Do it in the factory: the secrets go over the line unencrypted. A terminal takes an id once. The
     same command again checks that it has this id and the secrets of this fleet key.
     """
     from tinyfin.field.keys import load_fleet_key, parse_terminal_id, terminal_keys

@@ -30,7 +30,7 @@ __all__ = ["as_dict", "command", "text"]
 @click.option("--try", "act", flag_value="try", help="STAGED, SHADOW: start its trial.")
 @click.option("--confirm", "act", flag_value="confirm", help="TRIAL: the pack stays.")
 @click.option("--revert", "act", flag_value="revert", help="TRIAL: back to the pack before it.")
-@click.option("--abort", "act", flag_value="abort", help="Not yet in trial: forget that pack.")
+@click.option("--abort", "act", flag_value="abort", help="Not yet on trial: forget that pack.")
 @json_option
 def command(terminal: Terminal, act: str | None, as_json: bool) -> None:
     """Show the slots of a terminal: active pack, the other one and its phase, floor, tries.
@@ -83,9 +83,9 @@ def text(slots: SlotInfo) -> str:
     if slots.phase != Phase.NONE:
         state = words(slots.phase)
         if slots.phase == Phase.TRIAL:
-            state = f"in trial, {slots.tries} tries left"
+            state = f"on trial, {slots.tries} tries left"
             if slots.running != slots.other:
-                state = f"in trial from the next start on, {slots.tries} tries left"
+                state = f"on trial from the next start on, {slots.tries} tries left"
             state += ", has worked" if slots.worked else ", has not scored eight events yet"
         lines.append(f"other: pack {slots.other_tag}..., in {place(slots.other)}: {state}")
     elif slots.reason not in (Reason.NONE, Reason.CONFIRMED, Reason.JOURNAL_LOST):
