@@ -83,9 +83,9 @@ def text(slots: SlotInfo) -> str:
     if slots.phase != Phase.NONE:
         state = words(slots.phase)
         if slots.phase == Phase.TRIAL:
-            state = f"on trial, {slots.tries} tries left"
+            state = f"in trial, {slots.tries} tries left"
             if slots.running != slots.other:
-                state = f"on trial from the next start on, {slots.tries} tries left"
+                state = f"in trial from the next start on, {slots.tries} tries left"
             state += ", has worked" if slots.worked else ", has not scored eight events yet"
         lines.append(f"other: pack {slots.other_tag}..., in {place(slots.other)}: {state}")
     elif slots.reason not in (Reason.NONE, Reason.CONFIRMED, Reason.JOURNAL_LOST):
