@@ -239,7 +239,7 @@ def publish(lake: Path, by: str, as_json: bool) -> None:
 @lake_argument
 @json_option
 def status(lake: Path, as_json: bool) -> None:
-    """What LAKE holds, what was refused, and the notices that came against those of training."""
+    """What LAKE holds, what was refused, and notices compared with those of training."""
     from tinyfin.fleet.status import status_of
 
     facts = status_of(_open(lake))
@@ -335,7 +335,7 @@ def erase(
 @click.argument("terminal")
 @json_option
 def alias(lake: Path, terminal: str, as_json: bool) -> None:
-    """How LAKE calls TERMINAL, an id of 16 hexadecimal digits."""
+    """Print the alias in LAKE of TERMINAL, an id of 16 hexadecimal digits."""
     from tinyfin.field.keys import parse_terminal_id
 
     name = _open(lake).key.terminal(parse_terminal_id(terminal))

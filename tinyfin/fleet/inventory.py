@@ -38,7 +38,7 @@ def read_inventory(path: Path) -> list[Terminal]:
                 except InputError as error:
                     raise InputError(f"{where}: {error}") from error
                 if name in found:
-                    raise InputError(f"{where}: terminal {name} stands twice; remove one")
+                    raise InputError(f"{where}: terminal {name} is there twice; remove one")
                 stratum = "/".join(value.strip() or "-" for value in row.values()) or "all"
                 if not stratum.isprintable():
                     raise InputError(f"{where}: a value goes over lines; write it in one")
