@@ -318,16 +318,14 @@ def erase(
         alias=alias,
         card=opened.key.card(parse_token(token)) if token else card_alias or "",
     )
-    campaigns = 0
+    facts, text = {"rows": count}, f"{lake}: {count} rows are gone"
     if alias and (url or (opened.path / "campaigns.sqlite").exists()):
         require(["sqlalchemy"], "for campaigns")
         from tinyfin.rollout.store import Store
 
-        campaigns = Store(url or default_url(opened)).erase(opened.key.tombstone(alias))
-    text = f"{lake}: {count} rows are gone"
-    if campaigns:
-        text += f"; {campaigns} campaigns have forgotten it, and what their logs have seen"
-    emit({"rows": count, "campaigns": campaigns}, as_json, text)
+        facts["campaigns"] = Store(url or default_url(opened)).erase(opened.key.tombstone(alias))
+        text += f"; {facts['campaigns']} campaigns have forgotten it, and what their logs have seen"
+    emit(facts, as_json, text)
 
 
 @command.command("alias")
