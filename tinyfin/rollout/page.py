@@ -16,7 +16,7 @@ from tinyfin.rollout.controller import STOPPED, State
 from tinyfin.rollout.members import SILENT_STAGES, Stage
 from tinyfin.rollout.store import Campaign, Entry
 
-__all__ = ["moment", "render"]
+__all__ = ["moment", "picture", "render"]
 
 _SHOWN = {
     "offered": (Stage.OFFERED, Stage.STAGED, Stage.NOT_TAKEN),
@@ -55,24 +55,22 @@ def render(campaign: Campaign, log: Sequence[Entry]) -> str:
     passed = True if now.state == State.DONE else False if now.state in STOPPED else None
     title = f"{now.state.replace('_', ' ')}: wave {policy.waves[now.wave].name}"
     stages = np.bincount(campaign.rollout.stage, minlength=len(Stage))
-    sections: dict[str, list[Block]] = {
-        "Members by stage": _picture(log),
-        "Waves": [table("Waves", ["wave", "members", "soak, days", "state"], waves)],
-        f"Gates, {moment(looked[-1].hour)}" if looked else "Gates": [
-            table("Gates", ["gate", "state", "found", "bound", "n", ""], gates)
-            if gates
-            else text("Gates were not looked at yet.")
-        ],
-        "What happened": [table("Log", ["hour (UTC)", "what", "who", "state", "why"], events)],
-    }
+    looks: list[Block] = [text("Gates were not looked at yet.")]
+    if gates:
+        looks = [table("Gates", ["gate", "state", "found", "bound", "n", ""], gates)]
+    what = table("Log", ["hour (UTC)", "what", "who", "state", "why"], events)
+    passing = table("Waves", ["wave", "members", "soak, days", "state"], waves)
+    at = f"Gates, {moment(looked[-1].hour)}" if looked else "Gates"
     return page(
         f"Campaign {campaign.definition.name}",
         subtitle=f"pack {campaign.definition.pack} in place of {campaign.definition.parent}",
         verdict=Headline(title, passed, [now.why] if now.why else []),
         headline=[(name, count(stages[list(which)].sum())) for name, which in _SHOWN.items()],
         sections=[
-            PageSection(title.split()[0].strip(",").lower(), title, blocks)
-            for title, blocks in sections.items()
+            PageSection("members", "Members by stage", picture(log)),
+            PageSection("waves", "Waves", [passing]),
+            PageSection("gates", at, looks),
+            PageSection("log", "What happened", [what]),
         ],
         facts_file="the log of the campaign",
     )
@@ -84,7 +82,8 @@ def _wave_state(wave: int, now: int, state: State) -> str:
     return state.replace("_", " ") if wave == now else "to come"
 
 
-def _picture(log: Sequence[Entry]) -> list[Block]:
+def picture(log: Sequence[Entry], ident: str = "stages") -> list[Block]:
+    """Members by stage over the days."""
     days = {day_of(entry.hour): entry.result["stages"] for entry in log if entry.kind == "tick"}
     if len(days) < 2:
         return [text("The picture begins on the second day.")]
@@ -95,7 +94,7 @@ def _picture(log: Sequence[Entry]) -> list[Block]:
     styles = {name: i for i, name in enumerate(series)}
     said = ", ".join(f"{name} {values[-1]:,.0f}" for name, values in series.items())
     chart = charts.folds(
-        "stages",
+        ident,
         "Members by stage",
         [str(date_of(day))[5:] for day in days],
         series,
