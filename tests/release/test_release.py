@@ -24,6 +24,8 @@ from tinyfin.release import judgement
 from tinyfin.release.bounds import wilks
 from tinyfin.release.paired import bins_of
 from tinyfin.results.release import RULES, Release
+from tinyfin.rollout.definition import Terminal, define
+from tinyfin.rollout.policy import Policy
 from tinyfin.training.workflow import train
 
 AS_OF = "2026-01-01"
@@ -130,6 +132,17 @@ def test_a_good_candidate_is_released(
     assert facts.extrapolated
     assert (facts.looks[0].far, facts.looks[0].psi_q10) >= facts.looks[0].largest[::2]
     assert [one.share for one in facts.sees] != [[0.0]] * 5
+    assert facts.alerts_ratio is not None
+    if facts.alerts_ratio > 1:
+        assert facts.alerts_factor == pytest.approx(2 * facts.alerts_ratio, abs=1 / 256)
+    campaign = define(
+        "north",
+        tmp_path / "model.tfpack",
+        place / "parent",
+        Policy(),
+        [Terminal("0" * 15 + "1", "")],
+    )
+    assert campaign.promise.alerts_ratio == facts.alerts_ratio
     assert "<svg" in (tmp_path / "release.html").read_text()
     assert "## Probation" in (tmp_path / "release.md").read_text()
 
