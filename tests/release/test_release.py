@@ -17,7 +17,7 @@ import pytest
 from tests.support.cli import tinyfin, tinyfin_json
 from tinyfin import simulator
 from tinyfin.config import Simulate, load
-from tinyfin.pack.container import open_pack, with_sections
+from tinyfin.pack.container import open_pack, parse_pack, with_sections
 from tinyfin.quantization.workflow import quantize
 from tinyfin.registry.contents import gather
 from tinyfin.release import judgement
@@ -288,15 +288,16 @@ def test_a_key_signs_the_release(
     tinyfin("keygen", tmp_path / "release.key")
     found = released("good", *ALL, "--key", tmp_path / "release.key")
     assert (tmp_path / "public.key").is_file()
-    held = gather(place / "good", [])
-    assert (held.facts.pack_id, held.facts.development) == (found.run_pack, True)
+    held = parse_pack(gather(place / "good", [])[0][1])
+    assert (held.pack_id.hex(), held.development) == (found.run_pack, True)
     (place / "good" / "release").symlink_to(tmp_path)
-    held = gather(place / "good")
-    assert (held.facts.pack_id, held.facts.development) == (found.candidate.pack_id, False)
-    assert held.facts.signed_by == found.candidate.signed_by
-    page = dict(held.files)["release.html"].decode()
-    assert held.facts.signed_by in page
-    assert held.facts.pack_id[:16] in page
+    kept = gather(place / "good")
+    held = parse_pack(kept[0][1])
+    assert (held.pack_id.hex(), held.development) == (found.candidate.pack_id, False)
+    assert f"{held.key_id:08x}" == found.candidate.signed_by
+    page = dict(kept)["release.html"].decode()
+    assert found.candidate.signed_by in page
+    assert held.pack_id.hex()[:16] in page
     (place / "good" / "release").unlink()
     assert not open_pack(tmp_path / "model.tfpack").development
 

@@ -12,7 +12,6 @@ import click
 from tinyfin.cli.output import Group, aligned, claim, emit, json_option
 from tinyfin.cli.output import note as say
 from tinyfin.cli.registry_texts import event_lines, pending_text, state_text, words
-from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
     from tinyfin.pack.signing import Key
@@ -78,16 +77,8 @@ def init(policy: Path, folder: Path, key_path: Path, as_json: bool) -> None:
 @command.command("add")
 @click.argument("source", metavar="RUN")
 @click.argument("files", nargs=-1, type=_FILE)
-@public_key_option
 @signing
-def add(
-    source: str,
-    files: tuple[Path, ...],
-    public_keys: tuple[Path, ...],
-    folder: Path,
-    key_path: Path,
-    as_json: bool,
-) -> None:
+def add(source: str, files: tuple[Path, ...], folder: Path, key_path: Path, as_json: bool) -> None:
     """Add the pack of a RUN, of its release if there is one, or a .tfpack file.
 
     What the run says of it is kept, too: release, metrics, evaluation, cards, configuration, and
@@ -96,7 +87,7 @@ def add(
     from tinyfin.registry.contents import gather
 
     registry = _opened(folder)
-    event = registry.add(gather(source, files, public_keys), _key(key_path))
+    event = registry.add(gather(source, files), _key(key_path))
     _recorded(registry, event, as_json)
 
 
