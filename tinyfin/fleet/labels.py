@@ -22,7 +22,7 @@ from tinyfin.data.transactions import ACTIONS
 from tinyfin.errors import DataError, InputError
 from tinyfin.field.keys import parse_terminal_id
 from tinyfin.fleet.lake import Lake
-from tinyfin.fleet.tables import HOUR_S, LABEL, SCHEMAS, table_of
+from tinyfin.fleet.tables import HOUR_S, LABEL, SCHEMAS
 
 __all__ = ["add_labels", "joined_labels", "read_labels"]
 
@@ -150,10 +150,10 @@ def _rows(lake: Lake, found: Mapping[str, npt.NDArray[Any]]) -> tuple[pa.Table, 
             left_out += 1
             continue
         transaction = lake.key.transaction(terminal, given[1])
-        rows.append(
-            (alias, transaction, hour, given[3] // HOUR_S, bool(given[4]), card, _SAYS[alert])
-        )
-    return table_of(SCHEMAS[LABEL], rows), left_out
+        known_hour, fraud = given[3] // HOUR_S, bool(given[4])
+        row = (alias, transaction, hour, known_hour, fraud, card, _SAYS[alert])
+        rows.append(dict(zip(SCHEMAS[LABEL].names, row, strict=True)))
+    return pa.Table.from_pylist(rows, SCHEMAS[LABEL]), left_out
 
 
 def _terminal_number(text: str) -> int | str:

@@ -119,6 +119,9 @@ class Lake:
         self.settings = Settings.read(path / _SETTINGS)
         self.key = LakeKey.read(path / self.settings.key)
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     @classmethod
     def create(
         cls,
