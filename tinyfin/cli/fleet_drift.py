@@ -46,12 +46,9 @@ def _looking(verb: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         from tinyfin.fleet.lake import day_number, newest_day
         from tinyfin.fleet.monitors import read_strata
-        from tinyfin.pack.trust import require_trusted, trusted_keys
-        from tinyfin.registry.contents import pack_in_service
-        from tinyfin.targets.flash import run_pack
+        from tinyfin.registry.contents import opened_in_service
 
-        file = run_pack(pack_in_service(pack_path))
-        pack = require_trusted(file.read_bytes(), trusted_keys(file, public_keys), file)
+        pack = opened_in_service(pack_path, public_keys)
         day = newest_day(lake) if as_of is None else day_number(as_of.date())
         strata = None if inventory is None else read_strata(lake, inventory)
         if "review_by" in others:

@@ -15,9 +15,11 @@ from tinyfin.errors import InputError, PackError
 from tinyfin.formats import LAYOUTS
 from tinyfin.pack.container import Pack, parse_pack
 from tinyfin.pack.layouts import is_repack, layout_file, name_of
+from tinyfin.pack.trust import require_trusted, trusted_keys
 from tinyfin.registry.events import Added
 from tinyfin.registry.policy import Policy
 from tinyfin.registry.store import PACK, media_type
+from tinyfin.targets.flash import run_pack
 
 __all__ = [
     "Files",
@@ -25,6 +27,7 @@ __all__ = [
     "added_detail",
     "described",
     "gather",
+    "opened_in_service",
     "pack_facts",
     "pack_in_service",
 ]
@@ -106,6 +109,13 @@ def pack_in_service(source: str | Path) -> Path:
             "the pack itself"
         )
     return released / "model.tfpack"
+
+
+def opened_in_service(source: str | Path, public_keys: Sequence[Path] = ()) -> Pack:
+    """The pack of :func:`pack_in_service`, signed by one of these keys, or by the one that is
+    remembered next to it if there are none. Raises InputError, PackError."""
+    file = run_pack(pack_in_service(source))
+    return require_trusted(file.read_bytes(), trusted_keys(file, public_keys), file)
 
 
 def described(files: Files, policy: Policy) -> tuple[PackFacts, Added]:
