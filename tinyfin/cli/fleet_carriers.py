@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
     from tinyfin.fleet.secrets import ReportKeys
 
-__all__ = ["FILE", "keys_option", "lake_argument", "open_lake_argument", "pull", "push", "serve"]
+__all__ = [
+    "FILE",
+    "address",
+    "keys_option",
+    "lake_argument",
+    "open_lake_argument",
+    "pull",
+    "push",
+    "serve",
+]
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _STEP_S = 0.5
@@ -52,7 +61,8 @@ def _opened(path: Path) -> Lake:
     return Lake(path)
 
 
-def _address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT. Raises click.UsageError."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise click.UsageError(f"{text!r} is no HOST:PORT")
@@ -119,16 +129,16 @@ def serve(
             from tinyfin.http_server import Listening
             from tinyfin.http_server import serve as answer
 
-            where = Listening(*_address(http), certificate, certificate_key, authorities)
+            where = Listening(*address(http), certificate, certificate_key, authorities)
             answer(
                 configuration(admission, where),
                 where,
-                lambda address: _say(f"taking reports at {address}/reports", as_json),
+                lambda at: _say(f"taking reports at {at}/reports", as_json),
             )
         else:
             from tinyfin.fleet.mqtt import Broker, subscribed
 
-            host, port = _address(str(mqtt))
+            host, port = address(str(mqtt))
             broker = Broker(
                 host,
                 port,
