@@ -106,17 +106,16 @@ def read_labels(lake: Lake, path: Path) -> tuple[pa.Table, int]:
     """
     columns = [*_COLUMNS, *sorted(_OPTIONAL & set(column_names(path)))]
     table, bad = read_table(path, dict(zip(columns, columns, strict=True)), optional=False)
+    words: dict[str, Callable[[str], int | str]] = {
+        "label": lambda x: _WORDS.get(x.lower(), _RULE),
+        "alerted": lambda x: _YES.get(x.lower(), "must be yes or no, 1 or 0"),
+        "terminal": _terminal_number,
+    }
     found = {}
     for name in columns:
         cells = flat(table.column(name))
-        if name == "label":
-            read = parse.Parsed(*by_value(texts(cells), lambda x: _WORDS.get(x.lower(), _RULE)))
-        elif name == "alerted":
-            read = parse.Parsed(
-                *by_value(texts(cells), lambda x: _YES.get(x.lower(), "must be yes or no, 1 or 0"))
-            )
-        elif name == "terminal":
-            read = parse.Parsed(*by_value(texts(cells), _terminal_number))
+        if name in words:
+            read = parse.Parsed(*by_value(texts(cells), words[name]))
         else:
             read = parse.integers(cells, 0, _WHOLE[name] - 1)
         for mask, broken in read.broken:
