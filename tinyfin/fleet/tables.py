@@ -74,6 +74,10 @@ SCHEMAS = {
         ]
     ),
 }
+_PROBATION, _MONITOR = (
+    [(c, c.removeprefix(head)) for c in SCHEMAS[REPORT].names if c.startswith(head)]
+    for head in ("probation_", "monitor_")
+)
 _MERGED = {
     REPORT: """
         SELECT * REPLACE (bool_or(conflict) OVER same
@@ -141,13 +145,12 @@ def report_row(report: Report, key: LakeKey) -> dict[str, object]:
         }
     if head is not None:
         row |= {"audit_sequence": head.sequence, "audit_mac": letters(head.mac)}
-    for name, section in (("probation", probation), ("monitor", monitor)):
-        start = f"{name}_"
-        columns = [c for c in SCHEMAS[REPORT].names if section and c.startswith(start)]
-        row |= {column: getattr(section, column.removeprefix(start)) for column in columns}
     if probation is not None:
+        row |= {column: getattr(probation, name) for column, name in _PROBATION}
         row["probation_pack"] = probation.pack.hex()
         row["probation_table"] = [n for line in probation.table for n in line]
+    if monitor is not None:
+        row |= {column: getattr(monitor, name) for column, name in _MONITOR}
     return row
 
 
