@@ -238,7 +238,7 @@ def publish(lake: Lake, by: str, as_json: bool) -> None:
 @open_lake_argument
 @json_option
 def status(lake: Lake, as_json: bool) -> None:
-    """What LAKE holds, what was refused, and the notices that came against those of training."""
+    """What LAKE holds, what was refused, and notices compared with those of training."""
     from tinyfin.fleet.status import status_of
 
     facts = status_of(lake)
@@ -317,7 +317,7 @@ def erase(
 @click.argument("terminal")
 @json_option
 def alias(lake: Lake, terminal: str, as_json: bool) -> None:
-    """How LAKE calls TERMINAL, an id of 16 hexadecimal digits."""
+    """Print the alias in LAKE of TERMINAL, an id of 16 hexadecimal digits."""
     from tinyfin.field.keys import parse_terminal_id
 
     name = lake.key.terminal(parse_terminal_id(terminal))

@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from tinyfin.cli.fleet_carriers import FILE, open_lake_argument
-from tinyfin.cli.output import aligned, claim, emit, json_option
+from tinyfin.cli.output import aligned, as_one, claim, emit, json_option
 from tinyfin.cli.registry import registry_option
 from tinyfin.cli.trust import public_key_option
 
@@ -30,63 +28,52 @@ class _Look(NamedTuple):
     pack: Pack
     day: int
     strata: dict[str, str] | None
+    source: Path
+    """Run folder or file of the pack."""
 
 
-def _looking(verb: Callable[..., None]) -> Callable[..., None]:
-    """Arguments and options of what looks at a lake on a day, handed over as ``at``."""
+def _look(
+    lake: Lake,
+    pack_path: Path,
+    inventory: Path | None,
+    as_of: dt.datetime | None,
+    public_keys: tuple[Path, ...],
+) -> _Look:
+    from tinyfin.fleet.lake import day_number, newest_day
+    from tinyfin.fleet.monitors import read_strata
+    from tinyfin.registry.contents import opened_in_service
 
-    @functools.wraps(verb)
-    def given(
-        lake: Lake,
-        pack_path: Path,
-        inventory: Path | None,
-        as_of: dt.datetime | None,
-        public_keys: tuple[Path, ...],
-        **others: Any,
-    ) -> None:
-        from tinyfin.fleet.lake import day_number, newest_day
-        from tinyfin.fleet.monitors import read_strata
-        from tinyfin.registry.contents import opened_in_service
-
-        pack = opened_in_service(pack_path, public_keys)
-        day = newest_day(lake) if as_of is None else day_number(as_of.date())
-        strata = None if inventory is None else read_strata(lake, inventory)
-        if "review_by" in others:
-            others["review_by"] = others["review_by"] or _review_of(pack_path)
-        verb(at=_Look(lake, pack, day, strata), **others)
-
-    for option in (
-        json_option,
-        public_key_option,
-        click.option(
-            "--as-of",
-            type=click.DateTime(["%Y-%m-%d"]),
-            help="By what was known at the end of this day; of the newest report if not given.",
-        ),
-        click.option(
-            "--inventory",
-            type=FILE,
-            help="CSV: terminal, its id, and further columns, whose values make strata.",
-        ),
-        click.option(
-            "--pack",
-            "pack_path",
-            type=click.Path(path_type=Path, exists=True),
-            required=True,
-            help="The run folder or .tfpack that terminals run.",
-        ),
-        open_lake_argument,
-    ):
-        given = option(given)
-    return given
+    pack = opened_in_service(pack_path, public_keys)
+    day = newest_day(lake) if as_of is None else day_number(as_of.date())
+    strata = None if inventory is None else read_strata(lake, inventory)
+    return _Look(lake, pack, day, strata, pack_path)
 
 
-def _review_of(run: Path) -> dt.datetime | None:
-    """When the pack of a run folder is to be reviewed, by its card."""
-    from tinyfin.training.run_folder import open_run
-
-    by = open_run(run).config().card.review_by if run.is_dir() else None
-    return None if by is None else dt.datetime.fromisoformat(by)
+_looking = as_one(
+    "at",
+    _look,
+    open_lake_argument,
+    click.option(
+        "--pack",
+        "pack_path",
+        type=click.Path(path_type=Path, exists=True),
+        required=True,
+        help="The run folder or .tfpack that terminals run.",
+    ),
+    click.option(
+        "--inventory",
+        type=FILE,
+        help="CSV: terminal, its id, and further columns, whose values make strata.",
+    ),
+    click.option(
+        "--as-of",
+        type=click.DateTime(["%Y-%m-%d"]),
+        help="By what was known at the end of this day; of the newest report if not given.",
+    ),
+    public_key_option,
+    json_option,
+)
+"""Arguments and options of what looks at a lake on a day, handed over as ``at``."""
 
 
 @click.command("drift")
@@ -105,7 +92,7 @@ def drift(at: _Look, page_path: Path | None, as_json: bool) -> None:
     from tinyfin.fleet.drift_page import precision_rows, render
 
     claim(page_path)
-    found = drift_of(*at)
+    found = drift_of(*at[:4])
     if page_path is not None:
         files.write(page_path, render(found))
     rows = [("stratum", "histogram", "terminals", "index", "p", "")]
@@ -140,17 +127,22 @@ def requests(
     from tinyfin.fleet.requests import judged, record, requests_of
     from tinyfin.pack.signing import load_key
     from tinyfin.registry.registry import Registry
+    from tinyfin.training.run_folder import open_run
 
-    found = judged(*at, None if review_by is None else review_by.date())
+    by = None if review_by is None else review_by.date()
+    if by is None and at.source.is_dir():
+        said = open_run(at.source).config().card.review_by
+        by = None if said is None else dt.date.fromisoformat(said)
+    found = judged(*at[:4], by)
     registry = Registry(folder)
     if key_path is not None:
         record(registry, at.pack, found.causes, at.day, load_key(key_path, "person"))
     listed = requests_of(registry) if key_path is not None or folder.exists() else []
     rows = [("request", "day", "pack", "cause", "why", "control events", "answer")]
     for one in listed:
-        asked, said = one.event.detail, None if one.answer is None else one.answer.detail
+        asked, end = one.event.detail, None if one.answer is None else one.answer.detail
         subject = "" if one.event.subject is None else one.event.subject.pack[:8]
-        answered = "open" if said is None else said["pack"] or said["why"]
+        answered = "open" if end is None else end["pack"] or end["why"]
         kept = "yes" if asked["control"] else "none: data shows only what the pack let through"
         words = (asked["day"], subject, asked["cause"], asked["why"], kept, answered)
         rows.append((str(one.event.number), *words))

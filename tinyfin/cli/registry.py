@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.output import Group, aligned, claim, emit, json_option
+from tinyfin.cli.output import Group, aligned, as_one, claim, emit, json_option
 from tinyfin.cli.output import note as say
 from tinyfin.cli.registry_texts import event_lines, pending_text, state_text, words
 
@@ -33,7 +32,7 @@ registry_option = click.option(
     show_default=True,
     envvar="TINYFIN_REGISTRY",
     show_envvar=True,
-    help="Its folder.",
+    help="Folder of the registry.",
 )
 signer_option = click.option(
     "--key",
@@ -72,16 +71,14 @@ class _Signing:
         emit(facts, self.as_json, f"{event_lines([event])[-1]}{pending}\n{head}")
 
 
-def _signing(verb: Callable[..., None]) -> Callable[..., None]:
-    """Options of a command that records an event, handed over as ``to``."""
+def _opened_to_sign(folder: Path, key_path: Path, as_json: bool) -> _Signing:
+    from tinyfin.pack.signing import load_key
 
-    @functools.wraps(verb)
-    def given(folder: Path, key_path: Path, as_json: bool, **others: Any) -> None:
-        from tinyfin.pack.signing import load_key
+    return _Signing(_opened(folder), load_key(key_path, "person"), as_json)
 
-        verb(to=_Signing(_opened(folder), load_key(key_path, "person"), as_json), **others)
 
-    return registry_option(signer_option(json_option(given)))
+_signing = as_one("to", _opened_to_sign, registry_option, signer_option, json_option)
+"""Options of a command that records an event, handed over as ``to``."""
 
 
 @click.group(cls=Group)
@@ -177,7 +174,7 @@ _deed("retire", "retired", why_option, "Retire a PACK for good; it is in no stag
 @note_option
 @_signing
 def promote(to: _Signing, pack: str, stage: str, fleet: str, wave: int | None, note: str) -> None:
-    """Say that terminals of a STAGE get a PACK, in the place of the one that was there."""
+    """Record that terminals of a STAGE get a PACK, in place of the one before."""
     to.record("promoted", pack, stage=stage, fleet=fleet, wave=wave, note=note)
 
 
@@ -309,7 +306,12 @@ def verify(head_texts: tuple[str, ...], folder: Path, as_json: bool) -> None:
 
 @command.command("export")
 @click.option("--at", "date", help="As it was at this date (its end, UTC) or time.")
-@click.option("--out", "out_path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out",
+    "out_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; stdout if not given.",
+)
 @registry_option
 @json_option
 def export(date: str | None, out_path: Path | None, folder: Path, as_json: bool) -> None:

@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin import optional_packages
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import FILE, as_one, claim, emit, json_option, note
 
 if TYPE_CHECKING:
     from tinyfin.serving.service import Options, Service
 
 __all__ = ["Served", "serving_options"]
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OPTIONS = (
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at."),
     click.option(
@@ -58,11 +55,11 @@ _OPTIONS = (
         is_flag=True,
         help="Tokens look like card numbers, as some of a vault do: one alone is not refused.",
     ),
-    click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM): answer by TLS."),
-    click.option("--tls-key", type=_FILE, help="Its private key (PEM)."),
+    click.option("--tls-cert", type=FILE, help="Certificate chain (PEM): answer by TLS."),
+    click.option("--tls-key", type=FILE, help="Its private key (PEM)."),
     click.option(
         "--tls-client-ca",
-        type=_FILE,
+        type=FILE,
         help="Answer only clients with a certificate of this authority (PEM).",
     ),
     click.option(
@@ -133,15 +130,5 @@ class Served:
         )
 
 
-def serving_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """The options of every service, handed over as ``served``."""
-
-    @functools.wraps(verb)
-    def given(**all_: Any) -> None:
-        served = Served(**{name: all_.pop(name) for name in Served.__dataclass_fields__})
-        verb(served=served, **all_)
-
-    wrapped: Callable[..., None] = json_option(given)
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+serving_options = as_one("served", Served, *_OPTIONS, json_option)
+"""The options of every service, given to a command as one ``served``."""

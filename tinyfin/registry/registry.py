@@ -221,7 +221,9 @@ class Registry:
             or manifest.get("annotations") != _annotations(facts)
             or any(one["mediaType"] != media_type(name) for name, one in layers.items())
         ):
-            raise PackError(f"{event.subject.manifest}: the event or the config says other things")
+            raise PackError(
+                f"{event.subject.manifest}: differs from what is recorded of it in event or config"
+            )
 
 
 def moment_text(text: str | None) -> str | None:
