@@ -23,7 +23,7 @@ from tinyfin.cli.fleet_carriers import (
 from tinyfin.cli.fleet_drift import drift, requests
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
-from tinyfin.cli.fleet_metrics import metrics
+from tinyfin.cli.fleet_metrics import fleet_page, metrics
 from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, Group, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
@@ -51,6 +51,7 @@ for verb in (
     drift,
     requests,
     metrics,
+    fleet_page,
     simulate,
 ):
     command.add_command(verb)
