@@ -104,12 +104,7 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "",
     ),
     _program(
-        "chromium",
-        "a browser, for the tests of pages",
-        "test",
-        "chromium",
-        "chromium",
-        "chromium",
+        "chromium", "a browser, for the tests of pages", "test", "chromium", "chromium", "chromium"
     ),
     _program(
         "pg_ctlcluster",
