@@ -235,6 +235,36 @@ def publish(lake: Lake, by: str, as_json: bool) -> None:
     _emit_rows(rows, as_json)
 
 
+@command.command("export")
+@lake_argument
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("--csv", "as_csv", is_flag=True, help="CSV in place of Parquet.")
+@click.option(
+    "--postgres",
+    "url",
+    metavar="URL",
+    envvar="TINYFIN_POSTGRES",
+    help="Into the schema tinyfin of this database, in place of a folder.",
+)
+@click.option("--others", is_flag=True, help="Only what `publish` lets others see.")
+@json_option
+def export(
+    lake: Path, out: Path | None, as_csv: bool, url: str | None, others: bool, as_json: bool
+) -> None:
+    """LAKE as a star schema for BI tools, into the folder OUT or a PostgreSQL (docs/bi.md)."""
+    from tinyfin.fleet.export import to_database, to_files
+
+    if out is None:
+        if url is None:
+            raise click.UsageError("name a folder OUT, or a database with --postgres")
+        rows = to_database(_open(lake), url, others=others)
+        said = ", ".join(f"{count:,} rows of {name}" for name, count in rows.items())
+        emit({"rows": rows}, as_json, said)
+        return
+    names = to_files(_open(lake), out, format="csv" if as_csv else "parquet", others=others)
+    emit({"folder": str(out), "files": names}, as_json, f"{out}: {', '.join(names)}")
+
+
 @command.command("status")
 @open_lake_argument
 @json_option
