@@ -187,19 +187,16 @@ def _sources(
 ) -> Sources:
     from tinyfin.fleet.lake import Lake, day_number
     from tinyfin.fleet.monitors import read_strata
-    from tinyfin.pack.trust import require_trusted, trusted_keys
     from tinyfin.prometheus.figures import Sources
-    from tinyfin.registry.contents import pack_in_service
+    from tinyfin.registry.contents import opened_in_service
     from tinyfin.registry.registry import Registry
     from tinyfin.rollout.store import Store
-    from tinyfin.targets.flash import run_pack
 
     opened = Lake(lake)
-    paths = [run_pack(pack_in_service(pack)) for pack in packs]
     store = url or (f"sqlite:///{opened.path / 'campaigns.sqlite'}" if campaigns else None)
     return Sources(
         opened,
-        [require_trusted(p.read_bytes(), trusted_keys(p, public_keys), p) for p in paths],
+        [opened_in_service(pack, public_keys) for pack in packs],
         None if inventory is None else read_strata(opened, inventory),
         None if store is None else Store(store),
         None if folder is None else Registry(folder),

@@ -22,7 +22,6 @@ from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.monitors import ALL, OTHERS
 from tinyfin.fleet.requests import requests_of
 from tinyfin.fleet.status import status_of
-from tinyfin.fleet.tables import table_of
 from tinyfin.fleet.views import connect, rows_of
 from tinyfin.pack.container import Pack
 from tinyfin.registry.registry import Registry
@@ -222,7 +221,8 @@ def _prepare(
 ) -> None:
     """The table of each terminal's newest report: ``now``; ``rest``: the stratum of those that are
     in none."""
-    base.register("stratum_rows", table_of(_STRATUM, list(strata.items())))
+    columns = {"terminal": list(strata), "stratum": list(strata.values())}
+    base.register("stratum_rows", pa.table(columns, _STRATUM))
     base.execute(
         f"""
         CREATE TABLE now AS
