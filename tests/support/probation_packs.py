@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Sequence
 from functools import cache
 
 from tests.support import sample
+from tinyfin.features.catalogue import DEFAULT
+from tinyfin.features.compiler import compile_program
 from tinyfin.oracle.probation import Bounds, Counts
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.signing import DEVELOPMENT_KEY, sign
+from tinyfin.schema import PAYMENT
 from tinyfin.twin import Replay, Twin, Verdict
 
 Event = tuple[int, int, int, tuple[int, ...], int]
@@ -43,6 +47,28 @@ def shadowed(candidate: bytes, bounds: Bounds, running: Replay, other: Replay, n
             int(other.action[row]),
         )
     return counts
+
+
+def shadowed_apart(
+    candidate: bytes,
+    bounds: Bounds,
+    running: Sequence[Verdict],
+    other: Sequence[Verdict],
+    n: int,
+) -> Counts:
+    """The same for a candidate with a state of its own, whose cold events are not counted."""
+    counts = Counts(bounds, parse_pack(candidate).pack_id, 1)
+    for mine, its in zip(running[:n], other[:n], strict=True):
+        if not its.flags & 1:
+            counts.shadow(mine.score_q32, mine.action != 0, its.raw, its.score_q32, its.action)
+    return counts
+
+
+@cache
+def other_program(seed: int = 3) -> bytes:
+    """A pack of the same events with fewer features than those of the sample."""
+    program = compile_program(DEFAULT[::2], PAYMENT)
+    return sample.pack_of(PAYMENT, program, sample.network(len(program.feature_names), seed))
 
 
 def model_of(pack: bytes) -> bytes:

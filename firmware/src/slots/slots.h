@@ -80,6 +80,13 @@ typedef struct tfin_slots {
     tfin_trust *trust;
     tfin_engine *engine;
     uint32_t memory_bytes;
+#ifdef TFIN_SHADOW_STATE
+    /* of a pack in shadow with another feature program; set after tfin_slots_open. The memory has
+     * memory_bytes, too. Closed when its slot may be written, open on until the next boot when the
+     * trial of that pack is to begin. */
+    tfin_engine *apart;
+    void *apart_memory;
+#endif
     const uint8_t *data; /* what is being programmed */
     uint32_t next;       /* LOADING: the offset that the next data has */
     uint32_t end;        /* where `data` ends, or what is erased */
