@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
 from functools import cache
 
 from tests.support import sample
@@ -34,11 +33,22 @@ def with_bounds(pack: bytes, bounds: Bounds | bytes, counter: int = 0) -> bytes:
     return bytes(head) + sign(bytes(head), DEVELOPMENT_KEY) + body
 
 
-def shadowed(candidate: bytes, bounds: Bounds, running: Replay, other: Replay, n: int) -> Counts:
+def shadowed(
+    candidate: bytes,
+    bounds: Bounds,
+    running: Replay,
+    other: Replay,
+    n: int,
+    *,
+    own_state: bool = False,
+) -> Counts:
     """What the oracle counts of the first n events while the candidate, in place 1, scores in the
-    shadow; the replays are those of the two packs, each by itself."""
+    shadow; the replays are those of the two packs, each by itself. ``own_state``: of another
+    feature program, whose cold events are not counted."""
     counts = Counts(bounds, parse_pack(candidate).pack_id, 1)
     for row in range(n):
+        if own_state and other.flags[row] & 1:
+            continue
         counts.shadow(
             int(running.score_q32[row]),
             bool(running.action[row]),
@@ -46,21 +56,6 @@ def shadowed(candidate: bytes, bounds: Bounds, running: Replay, other: Replay, n
             int(other.score_q32[row]),
             int(other.action[row]),
         )
-    return counts
-
-
-def shadowed_apart(
-    candidate: bytes,
-    bounds: Bounds,
-    running: Sequence[Verdict],
-    other: Sequence[Verdict],
-    n: int,
-) -> Counts:
-    """The same for a candidate with a state of its own, whose cold events are not counted."""
-    counts = Counts(bounds, parse_pack(candidate).pack_id, 1)
-    for mine, its in zip(running[:n], other[:n], strict=True):
-        if not its.flags & 1:
-            counts.shadow(mine.score_q32, mine.action != 0, its.raw, its.score_q32, its.action)
     return counts
 
 
