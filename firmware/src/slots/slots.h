@@ -9,7 +9,8 @@
  *     tfin_slots_end(header)         the header comes last; then the whole pack is verified: STAGED
  *     tfin_slots_command(ACTIVATE)   SHADOW: from the next boot on it scores what the pack scores
  *                                    that runs, and nobody sees it; for packs that were released
- *                                    with bounds for that (tinyfin_probation.h)
+ *                                    with bounds for that (tinyfin_probation.h), with another
+ *                                    feature program where TFIN_SHADOW_STATE is defined
  *     tfin_slots_command(TRY)        TRIAL: runs from the next boot on; of a pack that cannot run
  *                                    in the shadow, ACTIVATE does the same
  *     tfin_slots_command(ALIVE)      it has worked for a while

@@ -4,7 +4,8 @@
  * in the shadow of it: the same features, its own network and calibration, after the verdict is
  * out. A table of 16 counts says whether its scores are those that it was released with. Then it
  * is on trial: it runs, and its alerts are counted. The bounds are in the pack itself, under its
- * signature (section PROB; `tinyfin release` writes it). Format: docs/formats/probation.md.
+ * signature (section PROB; `tinyfin release` writes it). A pack with other features runs beside a
+ * state of its own: tfin_probation_apart. Format: docs/formats/probation.md.
  *
  *   [example]
  *   static tfin_probation probation;
