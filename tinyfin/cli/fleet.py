@@ -15,7 +15,7 @@ from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, p
 from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
-from tinyfin.cli.fleet_metrics import metrics
+from tinyfin.cli.fleet_metrics import fleet_page, metrics
 from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, Group, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
@@ -44,6 +44,7 @@ for verb in (
     requests,
     answer,
     metrics,
+    fleet_page,
     simulate,
 ):
     command.add_command(verb)
