@@ -20,7 +20,7 @@ from tinyfin.cli.fleet_carriers import (
     push,
     serve,
 )
-from tinyfin.cli.fleet_drift import drift, requests
+from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
 from tinyfin.cli.fleet_metrics import fleet_page, metrics
@@ -51,6 +51,7 @@ for verb in (
     hawkbit,
     drift,
     requests,
+    answer,
     metrics,
     fleet_page,
     simulate,
