@@ -81,7 +81,7 @@ class Terminal:
 
 def find_event(scoring: Scoring, event: str | int) -> Terminal:
     """The terminal of the event, before it. Raises InputError unless it is one transaction."""
-    matches, first = _matching(scoring, event), scoring.first
+    matches, first = _matching(event, scoring.first), scoring.first
     found: list[tuple[int, int, str]] = []
     for tx in scoring.chunks():
         for i in np.flatnonzero(matches(tx) & (tx.row >= first)).tolist():
@@ -106,34 +106,22 @@ def find_event(scoring: Scoring, event: str | int) -> Terminal:
     return Terminal(scoring.pack.data, scoring.keys, own, at, past)
 
 
-def _matching(scoring: Scoring, event: str | int) -> Callable[[Transactions], Mask]:
-    """Which transactions ``event`` may mean: a number alone a row or, where there are ids, an id.
-    Raises InputError for what can be none."""
+def _matching(event: str | int, first: int) -> Callable[[Transactions], Mask]:
+    """Which transactions ``event`` may mean; rows are counted from ``first``. Raises InputError."""
     word = f"row:{event}" if isinstance(event, int) else event.strip()
-    has_ids = "id" in scoring.config.data.resolved(scoring.config.schema)
-    kind, colon, rest = word.partition(":")
     terminal, at, moment = word.rpartition("@")
-    if colon and kind in ("row", "id"):
-        word = rest
-    elif at:
+    if at:
         try:
             t_s = parse_moment(moment)
         except ValueError as error:
             raise InputError(f"--event {event}: {error}") from error
         return lambda tx: (np.array(tx.terminals)[tx.terminal] == terminal) & (tx.t_mono_s == t_s)
-    else:
-        kind = ""
-    row = int(word) if kind != "id" and word.isdecimal() else None
-    number = _id(word) if kind != "row" and has_ids else None
-    if row is None and number is None:
-        raise InputError(
-            f"--event {event}: is no row{'' if has_ids else ', and [data] maps no id'}; name the "
-            f"event by {_FORMS}"
-        )
-    return lambda tx: (
-        (tx.row - scoring.first == (-1 if row is None else row))
-        | (tx.id == np.uint64(number or 0)) & (number is not None)
-    )
+    kind, _, name = word.rpartition(":") if word.startswith(("row:", "id:")) else ("", "", word)
+    if kind == "row" and not name.isdecimal():
+        raise InputError(f"--event {event}: is no row; name the event by {_FORMS}")
+    row = int(name) + first if kind != "id" and name.isdecimal() else -1
+    ids = [] if kind == "row" else [_id(name)]
+    return lambda tx: (tx.row == row) | np.isin(tx.id, np.array(ids, np.uint64))
 
 
 def _id(word: str) -> int:
