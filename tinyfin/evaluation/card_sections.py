@@ -286,9 +286,10 @@ def _interventions(facts: Evaluation) -> list[Block]:
     return [
         text(
             "Each against all other rows. Ratios have 95 % intervals for independent rows: of "
-            "twenty alike groups one lies off 1 by chance. Observed / expected: frauds that came "
-            "over those that the probabilities promise; where the interval lies below 1, the group "
-            "is sent online or declined for more risk than it has."
+            "twenty alike groups one lies off 1 by chance. Observed / expected: of those who were "
+            "sent online or declined, frauds that came over those that the probabilities promise. "
+            "Where its interval lies below 1, the group bears more than its frauds explain; where "
+            "it does not, nothing says so."
         ),
         table(
             "By entry mode, merchant category and groups of your own",

@@ -45,7 +45,7 @@ def interventions(
             risk_ratio(Counts(*(int(np.count_nonzero(m)) for m in (x & own, own, x & rest, rest))))
             for x in (online, declined)
         ]
-        promise = promised(tx, scored, np.split(own, ends)) if calibrated else None
+        promise = promised(tx, scored, np.split(own & (advice > 0), ends)) if calibrated else None
         to_expected = _NONE
         if promise is not None and promise.expected > 0:
             bounds = (promise.expected, promise.high, promise.low)

@@ -255,8 +255,8 @@ class Intervention(Facts):
     online_ratio: Ratio
     declined_ratio: Ratio
     observed_to_expected: Ratio
-    """Frauds that came over those that the probabilities promise; no upper end where the frauds
-    promised may be 0."""
+    """Of those who were sent online or declined: frauds that came over those that the
+    probabilities promise; no upper end where the frauds promised may be 0."""
     explained: Literal["not more", "by its frauds", "not by its frauds", "unknown"]
     """More where a ratio's interval lies above 1; not by its frauds where fewer came than were
     promised, beyond chance."""
