@@ -22,7 +22,7 @@ __all__ = ["reason_agreement"]
 
 _ALERTS = 100
 _PERMUTATIONS = 30
-"""Enough to rank: docs/explain.md has what more of them change."""
+"""Fewer than one explanation draws: only the order of the largest values counts."""
 
 
 def reason_agreement(
