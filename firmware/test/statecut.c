@@ -7,7 +7,7 @@
  *     statecut noise TIMES     boots from flash whose bytes were changed, checksums made good
  *
  * What a cut leaves of the interrupted operation: nothing, a part, noise, all of it, or cells that
- * read now as one thing and now as another, until they are erased. One terminal in four has worn
+ * read now as one thing and now as another, until they are erased. One terminal in two has worn
  * flash: now and then a unit is not programmed, or only in part, and not erased, or only in part;
  * the chip says so or does not. It may give the log up; what it acknowledged before stays.
  *
@@ -66,11 +66,14 @@ static int cut_here(void)
 }
 
 /* This operation, of worn flash; more often outside the image, whose units are many, and most of
- * all in the second header, which two halves with one image each hang on. */
+ * all in the second header, which decides between two halves. */
 static int fails(void)
 {
     enum { IMAGE = 2, SECOND = 5 };
-    uint32_t one_in = state_log.job == IMAGE ? worn : state_log.job == SECOND ? 8u : worn / 8u;
+    uint32_t one_in = state_log.job == IMAGE    ? worn
+                      : state_log.job != SECOND ? worn / 8u
+                      : state_log.grows         ? 2u
+                                                : 8u;
     int now = worn != 0 && choose(one_in) == 0;
     operations += (uint32_t)now;
     faults += (uint32_t)now;
@@ -315,7 +318,7 @@ static void act(void)
         events += outcome() == TFIN_OK;
     } else if (what < 66) {
         events += notice() == TFIN_OK;
-    } else if (what == 66 && choose(4) == 0) {
+    } else if (what == 66 && choose(2) == 0) {
         forget();
     } else if (what == 67) {
         while (tfin_state_log_step(&state_log)) {
@@ -341,14 +344,6 @@ static void boot(void)
 enum { POSSIBLE = 64 };
 static uint32_t possible[POSSIBLE], possible_count;
 
-static void allow(uint32_t state)
-{
-    if (possible_count == POSSIBLE) {
-        violated("not so many cuts without an image");
-    }
-    possible[possible_count++] = state;
-}
-
 static int is_possible(uint32_t state)
 {
     for (uint32_t i = 0; i < possible_count; i++) {
@@ -357,6 +352,17 @@ static int is_possible(uint32_t state)
         }
     }
     return 0;
+}
+
+static void allow(uint32_t state)
+{
+    if (is_possible(state)) {
+        return;
+    }
+    if (possible_count == POSSIBLE) {
+        violated("not so many cuts without an image");
+    }
+    possible[possible_count++] = state;
 }
 
 /* Boots until a boot is not cut. */
@@ -384,7 +390,7 @@ static void come_back(uint32_t before, uint32_t now)
         violated("a count comes back as it was kept, or later");
     }
     came_back += state_log.restored;
-    if (choose(8) == 0) {
+    if (choose(3) == 0) {
         while (tfin_state_log_step(&state_log)) {
         }
         if (forgotten != 0 && erasure_shows && found == erased_card && in_flash(forgotten) &&
@@ -406,7 +412,7 @@ static void new_terminal(void)
     memset(&map, 0, sizeof map);
     map.program_bytes = units[choose(5)];
     map.erased = choose(2) ? 0xFF : 0x00;
-    worn = choose(4) == 0 ? 64u << choose(8) : 0;
+    worn = choose(2) == 0 ? 64u << choose(8) : 0;
     map.state[0] = (tfin_flash_area){0, half, page};
     map.state[1] = (tfin_flash_area){half, half, page};
     memset(flash, map.erased, sizeof flash);
