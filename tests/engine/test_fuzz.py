@@ -10,6 +10,8 @@ import os
 import re
 import sys
 
+import pytest
+
 from tests.engine.corpus import CORPUS
 from tests.support.native import BUILD, TEST, Engine
 from tests.support.process import call, need
@@ -26,6 +28,7 @@ def test_the_corpus_is_of_today() -> None:
     assert size < 100_000
 
 
+@pytest.mark.timeout(2500)
 def test_a_few_seconds_of_fuzzing_find_nothing() -> None:
     need("clang")
     own = {"FUZZ_SEED": "1", "FUZZ_BUILD": str(BUILD / "fuzz"), "PYTHON": sys.executable}
