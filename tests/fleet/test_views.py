@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import terminal_drift as drift_demo
+from benchmarks.terminal_reports import Reading, reports
 from tests.support import fleet as bench
 from tests.support.cli import filled, tinyfin, tinyfin_json
 from tests.support.run_json import RUN
 from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import date_of
-from tinyfin.fleet.simulated import Reading, reports
 from tinyfin.fleet.views import VIEWS, connect, rows_of
 from tinyfin.twin import Twin
 

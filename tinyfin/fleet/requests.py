@@ -16,10 +16,11 @@ from pydantic import Field
 from tinyfin.config import parse_moment
 from tinyfin.documents import Facts
 from tinyfin.errors import InputError
-from tinyfin.fleet.drift import has_drifted, histogram_names, strata_on
+from tinyfin.fleet.drift import has_drifted, strata_on
 from tinyfin.fleet.estimates import estimated_on, realised_on
 from tinyfin.fleet.lake import Lake, date_of, day_number
 from tinyfin.fleet.monitors import FleetCounts, read_counts
+from tinyfin.fleet.packs import histogram_names
 from tinyfin.fleet.views import connect
 from tinyfin.pack.container import Pack
 from tinyfin.pack.levels import DAY_S
@@ -237,19 +238,12 @@ def record(
 
 
 def answer(
-    registry: Registry,
-    number: int,
-    day: int,
-    key: Key,
-    *,
-    pack: str | None = None,
-    why: str = "",
-    now_s: int | None = None,
+    registry: Registry, number: int, day: int, key: Key, *, pack: str, now_s: int | None = None
 ) -> Event:
-    """Record what became of a request: the id of a candidate, or why there is none. Raises
-    InputError when it is not open, and as :meth:`Registry.record`."""
+    """Record the id of the candidate that a request was answered with. Raises InputError when it is
+    not open, and as :meth:`Registry.record`."""
     with registry.log.writing():
         asked = request_of(registry, number).event
         assert asked.subject is not None
-        detail = Answered(day=date_of(day), pack=pack, request=number, why=why)
+        detail = Answered(day=date_of(day), pack=pack, request=number, why="")
         return registry.record(ANSWERED, asked.subject.pack, detail.as_dict(), key, now_s=now_s)

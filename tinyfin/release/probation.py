@@ -51,7 +51,7 @@ class Asked:
 
 def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
     """Bounds that refuse at most one in 1,000 healthy terminals in shadow, all looks together, and
-    as few in trial. Raises DataError for too few terminals with enough events, PackError for looks
+    as few on trial. Raises DataError for too few terminals with enough events, PackError for looks
     that the format does not hold."""
     looks = tuple(asked.looks) or default_looks(rows)
     windows = rows.windows(looks[-1])
@@ -85,6 +85,7 @@ def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
             )
             for look, part in zip(made.looks, values, strict=True)
         ],
+        alerts_ratio=_alerts_ratio(windows),
         alerts_factor=factor_q8 / 256,
         alerts_more=made.alerts_more,
         terminals=found.terminals,
@@ -154,8 +155,14 @@ def _whole(bound: float) -> int:
 
 def _factor_q8(windows: Windows) -> int:
     """Twice the alerts that the candidate gives for one of the parent, but not below twice."""
+    ratio = _alerts_ratio(windows)
+    ratio = float(windows.own_alert.sum()) if ratio is None else ratio
+    return round(256 * _ALERTS_FACTOR * min(max(1.0, ratio), 64.0))
+
+
+def _alerts_ratio(windows: Windows) -> float | None:
     parent, own = int(windows.parent_alert.sum()), int(windows.own_alert.sum())
-    return round(256 * _ALERTS_FACTOR * min(max(1.0, own / max(parent, 1)), 64.0))
+    return own / parent if parent else None
 
 
 def _sees(made: Probation, rows: Rows) -> list[Seen]:

@@ -117,6 +117,9 @@ class ProbationFacts(Facts):
     """False: the parent has another feature program; the candidate goes on trial with a cold state,
     and only the bounds of the trial are used."""
     looks: list[LookBounds]
+    alerts_ratio: float | None = None
+    """Alerts of the candidate for one of the parent, in all windows; None: the parent gave none, or
+    an older version wrote the file."""
     alerts_factor: float
     alerts_more: int
     terminals: int
