@@ -296,9 +296,9 @@ def test_requests_cool_down_and_are_replayed(place: SimpleNamespace, tmp_path: P
         "why": "score in all",
     }
     record(log, pack, {Cause.AGE: "old"}, LAST, key)
-    answer(log, one.event.number, LAST + 20, key, pack="7" * 32)
+    answer(log, one.event.number, LAST + 20, key, why="a holiday")
     with pytest.raises(InputError, match="is no open request"):
-        answer(log, one.event.number, LAST + 20, key, pack="8" * 32)
+        answer(log, one.event.number, LAST + 20, key)
     for day in range(LAST, LAST + 40):
         record(log, pack, causes, day, key)
     found = [(x.event.detail["cause"], x.event.detail["day"]) for x in requests_of(log)]
@@ -324,10 +324,14 @@ def test_the_verbs(place: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.M
     found = tinyfin_json("fleet", "requests", lake, *words, "--key", person)
     assert [x["cause"] for x in found["requests"]] == ["age"]
     assert tinyfin_json("fleet", "requests", lake, *words, "--key", person) == found
-    number = int(found["requests"][0]["request"].split(":")[0])
+    number = found["requests"][0]["request"].split(":")[0]
     assert "none: data shows only" in tinyfin("fleet", "requests", lake, *words).output
-    answer(log, number, LAST, registries.key("a"), pack="7" * 32)
-    assert "7" * 32 in tinyfin("fleet", "requests", lake, *words).output
+    tinyfin("fleet", "answer", number, "--why", "next quarter", "--key", person)
+    assert "next quarter" in tinyfin("fleet", "requests", lake, *words).output
+    assert (
+        "is no open request"
+        in tinyfin("fleet", "answer", number, "--why", "again", "--key", person, code=3).output
+    )
     assert "candidate.answered" in tinyfin("registry", "log").output
     assert log.verify()[1] == []
     assert Lake(lake).faults() == []

@@ -247,6 +247,32 @@ def test_another_feature_program_goes_on_trial_cold(released: Callable[..., Rele
     assert "too-different" not in rules(found)
 
 
+def test_another_feature_program_is_judged_beside_its_own_state(
+    released: Callable[..., Release], tmp_path: Path
+) -> None:
+    """The shadow begins cold with DATA, the parent does not: what terminals count of it are the
+    bounds' windows."""
+    both = ("--trial-events", 150, "--look", 100)
+    cold = released("other", *ALL, *both).probation
+    found = released("other", *ALL, *both, "--shadow-state").probation
+    assert cold is not None
+    assert found is not None
+    assert found.shadow
+    assert found.own_state
+    assert found.trial is not None
+    assert cold.trial is not None
+    assert found.trial.largest[0] >= cold.trial.largest[0], "warm trials and cold ones"
+    assert found.days > cold.days
+    assert "a state of its own" in (tmp_path / "release.md").read_text()
+
+
+def test_a_parent_with_the_same_program_shares_its_state(released: Callable[..., Release]) -> None:
+    found = released("good", *ALL, "--look", 200, "--shadow-state").probation
+    assert found is not None
+    assert found.shadow
+    assert not found.own_state
+
+
 def test_the_first_release_has_no_probation(place: Path, tmp_path: Path) -> None:
     found = tinyfin_json(
         "release",

@@ -20,7 +20,7 @@ from tinyfin.cli.fleet_carriers import (
     push,
     serve,
 )
-from tinyfin.cli.fleet_drift import drift, requests
+from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
 from tinyfin.cli.fleet_metrics import fleet_page, metrics
@@ -50,6 +50,7 @@ for verb in (
     hawkbit,
     drift,
     requests,
+    answer,
     metrics,
     fleet_page,
     simulate,
@@ -236,7 +237,7 @@ def publish(lake: Lake, by: str, as_json: bool) -> None:
 
 
 @command.command("export")
-@lake_argument
+@open_lake_argument
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False), required=False)
 @click.option("--csv", "as_csv", is_flag=True, help="CSV in place of Parquet.")
 @click.option(
@@ -249,7 +250,7 @@ def publish(lake: Lake, by: str, as_json: bool) -> None:
 @click.option("--others", is_flag=True, help="Only what `publish` lets others see.")
 @json_option
 def export(
-    lake: Path, out: Path | None, as_csv: bool, url: str | None, others: bool, as_json: bool
+    lake: Lake, out: Path | None, as_csv: bool, url: str | None, others: bool, as_json: bool
 ) -> None:
     """LAKE as a star schema for BI tools, into the folder OUT or a PostgreSQL (docs/bi.md)."""
     from tinyfin.fleet.export import to_database, to_files
@@ -257,11 +258,11 @@ def export(
     if out is None:
         if url is None:
             raise click.UsageError("name a folder OUT, or a database with --postgres")
-        rows = to_database(_open(lake), url, others=others)
+        rows = to_database(lake, url, others=others)
         said = ", ".join(f"{count:,} rows of {name}" for name, count in rows.items())
         emit({"rows": rows}, as_json, said)
         return
-    names = to_files(_open(lake), out, format="csv" if as_csv else "parquet", others=others)
+    names = to_files(lake, out, format="csv" if as_csv else "parquet", others=others)
     emit({"folder": str(out), "files": names}, as_json, f"{out}: {', '.join(names)}")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``tinyfin fleet drift`` and ``requests``: does the pack still fit?"""
+"""``tinyfin fleet drift``, ``requests`` and ``answer``: does the pack still fit?"""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import click
 
 from tinyfin.cli.fleet_carriers import FILE, open_lake_argument
 from tinyfin.cli.output import aligned, as_one, claim, emit, json_option
-from tinyfin.cli.registry import registry_option
+from tinyfin.cli.registry import registry_option, signer_option, why_option
 from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
     from tinyfin.pack.container import Pack
 
-__all__ = ["drift", "requests"]
+__all__ = ["answer", "drift", "requests"]
 
 
 class _Look(NamedTuple):
@@ -161,3 +161,22 @@ def requests(
         ],
     }
     emit(facts, as_json, "\n".join([*lines, *(aligned(rows) if listed else ())]))
+
+
+@click.command("answer")
+@click.argument("request", type=click.IntRange(1))
+@why_option
+@registry_option
+@signer_option
+@json_option
+def answer(request: int, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
+    """Close REQUEST, a number of `tinyfin fleet requests`, without a candidate."""
+    from tinyfin.fleet.lake import day_number
+    from tinyfin.fleet.requests import answer
+    from tinyfin.pack.signing import load_key
+    from tinyfin.registry.registry import Registry
+
+    today = day_number(dt.datetime.now(dt.UTC).date())
+    event = answer(Registry(folder), request, today, load_key(key_path, "person"), why=why)
+    said = f"request {request}: {why}\nhead {event.number}:{event.digest}"
+    emit(event.model_dump(), as_json, said)

@@ -238,12 +238,19 @@ def record(
 
 
 def answer(
-    registry: Registry, number: int, day: int, key: Key, *, pack: str, now_s: int | None = None
+    registry: Registry,
+    number: int,
+    day: int,
+    key: Key,
+    *,
+    pack: str | None = None,
+    why: str = "",
+    now_s: int | None = None,
 ) -> Event:
-    """Record the id of the candidate that a request was answered with. Raises InputError when it is
-    not open, and as :meth:`Registry.record`."""
+    """Record what became of a request: the id of a candidate, or why there is none. Raises
+    InputError when it is not open, and as :meth:`Registry.record`."""
     with registry.log.writing():
         asked = request_of(registry, number).event
         assert asked.subject is not None
-        detail = Answered(day=date_of(day), pack=pack, request=number, why="")
+        detail = Answered(day=date_of(day), pack=pack, request=number, why=why)
         return registry.record(ANSWERED, asked.subject.pack, detail.as_dict(), key, now_s=now_s)

@@ -47,6 +47,8 @@ class Asked:
     """Half of the last look if None."""
     auto_trial: bool = False
     auto_confirm: bool = False
+    own_state: bool = False
+    """The shadow has another feature program, and terminals have memory for its state."""
 
 
 def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
@@ -74,6 +76,7 @@ def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
     trial = looks[-1] // 2 if asked.trial_events is None else asked.trial_events
     facts = ProbationFacts(
         shadow=asked.shadow,
+        own_state=asked.own_state,
         looks=[
             LookBounds(
                 events=look.events,
@@ -100,14 +103,17 @@ def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
         auto_confirm=asked.auto_confirm,
     )
     if trial:
-        made, facts.trial = _with_trial(made, rows, trial, cold=not asked.shadow)
+        # of terminals without memory for its state, the trial begins cold
+        begins = (False, True) if asked.own_state else (not asked.shadow,)
+        made, facts.trial = _with_trial(made, rows, trial, begins)
     return made, facts
 
 
 def _with_trial(
-    made: Probation, rows: Rows, events: int, *, cold: bool
+    made: Probation, rows: Rows, events: int, cold: Sequence[bool]
 ) -> tuple[Probation, TrialBounds]:
-    terminal, alerts, saturated = rows.trials(events, cold=cold)
+    begun = [rows.trials(events, cold=how) for how in cold]
+    terminal, alerts, saturated = map(np.concatenate, zip(*begun, strict=True))
     counts = np.column_stack([alerts, saturated])
     # counts come in bursts: their roots have a tail that ends sooner
     found: Region = region(np.sqrt(counts), terminal)
