@@ -62,8 +62,9 @@ def read_snapshot(
         head = Head(*file.facts(_HEAD, _MAGIC, "snapshot of cards"))
         if head.program_id != program_id or head.image_bytes != states.image_bytes:
             raise InputError(
-                f"{path}: holds states of the program {head.program_id.hex()}, and this tinyfin "
-                f"has {program_id.hex()}; start without it, or with the tinyfin that wrote it"
+                f"{path}: holds states of the program {head.program_id.hex()}, and this context "
+                f"has {program_id.hex()}; start without it, or with the tinyfin and the odds that "
+                "wrote it"
             )
         if (head.shard, head.shards) != (shard, shards):
             raise InputError(

@@ -29,14 +29,14 @@ __all__ = ["CardOdds", "learn_card_odds"]
 
 _INPUTS = (BY_NAME["amt_log"],)
 _OUTPUTS = ("compromised_odds", "compromised_ever_odds")
-_DAYS, _REMEMBERED = 28, 6
-"""Of labels that are read, and events that are remembered: 84 bytes a card."""
+_DAYS, _REMEMBERED = 24, 4
+"""Of labels that are read, and events that are remembered: 68 bytes a card."""
 
 
 class CardOdds(Document):
     """What a host learned of compromised cards."""
 
-    NAME: ClassVar[str] = "card_odds"
+    NAME: ClassVar[str] = "card_odds.json"
     until: str
     """Labels that were known by then were learned from."""
     words: str
