@@ -160,7 +160,7 @@ def test_verify_names_what_is_wrong(tmp_path: Path) -> None:
     said = tinyfin(f"fleet verify {lake.path}", code=4).output
     for path in (one, two, three):
         assert str(path) in said
-    assert "others than its owner" in said
+    assert "other than its owner" in said
 
 
 def test_a_lake_that_was_damaged_says_so(tmp_path: Path) -> None:

@@ -113,14 +113,17 @@ def refused() -> dict[str, tuple[Contents, str]]:
             made_up({name: pack_id(resigned)}, model=whole, other=resigned),
             "none of the policy's",
         ),
-        "a layout that is not said": (made_up(model=whole, other=other), "other things"),
+        "a layout that is not said": (
+            made_up(model=whole, other=other),
+            "differs from what is recorded",
+        ),
         "a layout that is not there": (
             made_up({name: pack_id(other)}, model=whole),
-            "other things",
+            "differs from what is recorded",
         ),
         "a layout of another name": (
             made_up({"wide": pack_id(other)}, model=whole, other=other),
-            "other things",
+            "differs from what is recorded",
         ),
         "a layout twice": (
             made_up({name: pack_id(other)}, model=whole, other=other, again=other),
@@ -131,7 +134,7 @@ def refused() -> dict[str, tuple[Contents, str]]:
             "in another layout",
         ),
         "bytes behind the pack": (made_up(model=good + b"more"), "4 bytes behind"),
-        "another parent": (lie, "other things"),
+        "another parent": (lie, "differs from what is recorded"),
     }
 
 

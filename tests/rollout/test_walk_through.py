@@ -278,7 +278,7 @@ REFUSED = [
     (f"--parent {REFERENCE.parents[1]}/payment_host", "was released to replace another pack"),
     (f"--pack {REFERENCE}", "has no bounds of a probation"),
     ("--terminals no-column.csv", "has no column terminal"),
-    ("--terminals twice.csv", "line 3: terminal a1b2c3d4e5f60000 stands there twice"),
+    ("--terminals twice.csv", "line 3: terminal a1b2c3d4e5f60000 is there twice"),
     ("--terminals short.csv", "line 2: has not as many cells"),
     ("--terminals wrong.csv", "line 2: terminal id 'x'"),
     ("--policy bad.toml", "the last wave must have share = 1"),

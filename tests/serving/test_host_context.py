@@ -24,7 +24,7 @@ from tinyfin.data.transactions import NO_RESULT, RESULTS, Transactions
 from tinyfin.errors import InputError
 from tinyfin.features.compiler import compile_program
 from tinyfin.schema import HOST_FIELDS, HOST_ODDS_FIELDS, PAYMENT
-from tinyfin.serving import host_context, host_snapshot
+from tinyfin.serving import host_context
 from tinyfin.serving.host_context import Events, Notice, Outcome, Request, shard_of
 from tinyfin.training import host_fields
 from tinyfin.training.card_odds import CardOdds
@@ -405,7 +405,7 @@ def test_a_snapshot_in_steps_and_the_events_behind_it_are_the_state(
         context.update(event)
     first, done = context.next, before
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host_snapshot, "_CARDS", 1)
+        patch.setattr(host_context, "_CARDS", 1)
         for _ in context.snapshot_in_steps(folder / "fuzzy", lambda: None):
             for _ in range(rng.randrange(steps + 1)):
                 if done < len(events):

@@ -19,7 +19,6 @@ import click
 
 from tinyfin import __version__, files, optional_packages, progress
 from tinyfin.cli.ending import watch_signals
-from tinyfin.cli.old_spellings import renewed
 from tinyfin.cli.output import forget_claims, unchanged
 from tinyfin.errors import InputError, Interrupted, TinyfinError
 from tinyfin.text import json_safe, printable
@@ -31,7 +30,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("demo", "tinyfin.cli.demo", "The whole workflow, from transactions to verified verdicts."),
     ("init", "tinyfin.cli.init", "Write a firmware project of your own to begin with."),
     ("simulate", "tinyfin.cli.simulate", "Make transactions with labelled attacks."),
-    ("check", "tinyfin.cli.check", "Look at transactions: missing, double, silent, drifted."),
+    ("check", "tinyfin.cli.check", "Check transactions: duplicates, gaps, silence, drift."),
     ("features", "tinyfin.cli.features", "List the catalogue of features; compute features."),
     ("convert", "tinyfin.cli.convert", "Make transactions of ISO 8583 or EMV captures."),
     ("host-fields", "tinyfin.cli.host_fields", "Add to transactions what a host would have sent."),
@@ -119,7 +118,7 @@ class _Verbs(click.Group):
                     stream.reconfigure(errors="backslashreplace")
         try:
             with progress.showing(progress.Screen()):
-                return super().main(renewed(words), *rest, **extra)
+                return super().main(words, *rest, **extra)
         except TinyfinError as error:
             _fail(error, as_json)
         except OSError as error:

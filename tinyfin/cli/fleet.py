@@ -15,6 +15,7 @@ from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, p
 from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
+from tinyfin.cli.fleet_metrics import metrics
 from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, Group, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
@@ -42,6 +43,7 @@ for verb in (
     drift,
     requests,
     answer,
+    metrics,
     simulate,
 ):
     command.add_command(verb)
@@ -236,7 +238,7 @@ def publish(lake: Path, by: str, as_json: bool) -> None:
 @lake_argument
 @json_option
 def status(lake: Path, as_json: bool) -> None:
-    """What LAKE holds, what was refused, and the notices that came against those of training."""
+    """What LAKE holds, what was refused, and notices compared with those of training."""
     from tinyfin.fleet.status import status_of
 
     facts = status_of(_open(lake))
@@ -317,7 +319,7 @@ def erase(
 @click.argument("terminal")
 @json_option
 def alias(lake: Path, terminal: str, as_json: bool) -> None:
-    """How LAKE calls TERMINAL, an id of 16 hexadecimal digits."""
+    """Print the alias in LAKE of TERMINAL, an id of 16 hexadecimal digits."""
     from tinyfin.field.keys import parse_terminal_id
 
     name = _open(lake).key.terminal(parse_terminal_id(terminal))

@@ -23,7 +23,9 @@ __all__ = ["campaign"]
 
 _PATH = click.Path(path_type=Path, exists=True)
 _name = click.argument("name")
-_policy = click.option("--policy", "policy_path", type=FILE, help="TOML; the usual one without.")
+_policy = click.option(
+    "--policy", "policy_path", type=FILE, help="Policy (TOML); the default one if not given."
+)
 _why = click.option("--why", required=True, help="The reason, which is kept with it.")
 _who = click.option("--who", required=True, help="Who decides it.")
 _at = click.option(
@@ -131,7 +133,7 @@ def _said(found: Campaign, as_json: bool, **more: object) -> None:
         help="CSV: terminal, its id; further columns (merchant class, target, ...) make strata.",
     ),
     _policy,
-    click.option("--alerts-ratio", type=float, help="Alerts promised, for one of the parent."),
+    click.option("--alerts-ratio", type=float, help="Expected alerts, for one of the parent."),
     public_key_option,
 )
 def new(
@@ -193,15 +195,18 @@ def approve(to: _Open, folder: Path, key_path: Path, as_json: bool) -> None:
     _said(found, as_json, approved_by=names)
 
 
-@_command("tick", _at, _registry, _key, click.option("--stage", default="production"))
+@_command(
+    "tick",
+    _at,
+    _registry,
+    _key,
+    click.option("--stage", default="production", help="Stage of the events, with --key."),
+)
 def tick(
     to: _Open, at: str | None, folder: Path | None, key_path: Path | None, stage: str, as_json: bool
 ) -> None:
     """Look at what terminals report, and offer the pack to more, wait, or halt. For cron: the same
-    hour again changes nothing. Exit code 4 when the campaign is halted.
-
-    --stage: of the registry, for the events with --key.
-    """
+    hour again changes nothing. Exit code 4 when the campaign is halted."""
     from tinyfin.fleet.estimates import precision
     from tinyfin.fleet.lake import Lake
     from tinyfin.fleet.tables import day_of
@@ -239,10 +244,12 @@ def tick(
         raise SystemExit(4)
 
 
-@_command("status", click.option("--page", "page_path", type=click.Path(path_type=Path)))
+@_command(
+    "status",
+    click.option("--page", "page_path", type=click.Path(path_type=Path), help="Also as HTML."),
+)
 def status(to: _Open, page_path: Path | None, as_json: bool) -> None:
-    """Where the campaign is, and its gates when they were looked at last; --page FILE.html: as a
-    page."""
+    """Where the campaign is, and its gates at the last look."""
     found, log = to.store.campaign(to.name), to.store.log(to.name)
     if page_path is not None:
         from tinyfin import files
@@ -282,13 +289,13 @@ def _person(verb: str, kind: str, text: str) -> None:
 
 
 _person("halt", "halt", "Stop the campaign for good: abort, and revert if the policy says so.")
-_person("end", "end", "Offer nothing any more, and leave terminals as they are; for the next one.")
+_person("end", "end", "Offer nothing more; terminals stay as they are, free for other campaigns.")
 _person("pause", "pause", "Offer nothing more until `resume`. Gates that break still halt it.")
 _person("resume", "resume", "Let a paused or inconclusive campaign wait for its gates again.")
 _person(
     "pass",
     "pass",
-    "Let the wave of a paused or inconclusive campaign pass by your word, not by its gates.",
+    "Let the wave of a paused or inconclusive campaign pass by your decision, not by its gates.",
 )
 
 
@@ -308,7 +315,7 @@ def log(to: _Open, as_json: bool) -> None:
 
 @_command("replay")
 def replay(to: _Open, as_json: bool) -> None:
-    """Apply the log from its first entry on to nothing. Exit code 4 when members and offers that
+    """Compute the campaign again from its log. Exit code 4 when members and offers that
     come of it are not those that are kept."""
     count = to.store.replay(to.name)
     text = f"{to.name}: {count} entries make the members and offers that are kept"
@@ -317,7 +324,7 @@ def replay(to: _Open, as_json: bool) -> None:
 
 @campaign.command("policy")
 @click.argument("policy_path", metavar="FILE", type=FILE, required=False)
-@click.option("--terminals", type=click.IntRange(1), required=True, help="Of the fleet.")
+@click.option("--terminals", type=click.IntRange(1), required=True, help="Terminals of the fleet.")
 @json_option
 def policy(policy_path: Path | None, terminals: int, as_json: bool) -> None:
     """Check a policy, and say which failure rates its waves find in a fleet of so many."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
     from tinyfin.fleet.secrets import ReportKeys
 
-__all__ = ["FILE", "keys_option", "lake_argument", "pull", "push", "serve"]
+__all__ = ["FILE", "address", "keys_option", "lake_argument", "pull", "push", "serve"]
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _STEP_S = 0.5
@@ -42,7 +42,8 @@ _settings_option = click.option(
 )
 
 
-def _address(text: str) -> tuple[str, int]:
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT. Raises click.UsageError."""
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
         raise click.UsageError(f"{text!r} is no HOST:PORT")
@@ -110,7 +111,7 @@ def serve(
         else:
             from tinyfin.fleet.mqtt import Broker, Subscriber
 
-            host, port = _address(str(mqtt))
+            host, port = address(str(mqtt))
             broker = Broker(
                 host,
                 port,
@@ -141,7 +142,7 @@ def _serve_http(
     from tinyfin.errors import BenchError
     from tinyfin.fleet.http import server
 
-    host, port = _address(http)
+    host, port = address(http)
     made = server(admission, host, port, certificate=certificate, key=key, clients=authorities)
     running = threading.Thread(target=made.run, daemon=True)
     running.start()

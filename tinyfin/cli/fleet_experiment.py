@@ -22,7 +22,12 @@ def experiment() -> None:
 
 @experiment.command("design")
 @click.argument("plan", type=FILE)
-@click.option("--lake", "lake_path", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--lake",
+    "lake_path",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Take the spread of the terminals in this lake.",
+)
 @json_option
 def design(plan: Path, lake_path: Path | None, as_json: bool) -> None:
     """How many terminals each arm of PLAN needs, by the spread of the terminals in a lake, or by
@@ -48,8 +53,8 @@ def design(plan: Path, lake_path: Path | None, as_json: bool) -> None:
     required=True,
     help="CSV: terminal, its id; the other columns make strata.",
 )
-@click.option("--key", "key_path", type=FILE, required=True, help="Yours, of the kind person.")
-@out_option("CSV: terminal, arm and pack, for who installs them.")
+@click.option("--key", "key_path", type=FILE, required=True, help="Your key, of the kind person.")
+@out_option("CSV: terminal, arm and pack, for whoever installs them.")
 @json_option
 def start(
     lake: Path, name: str, plan: Path, table: Path, key_path: Path, out_path: Path, as_json: bool

@@ -24,11 +24,11 @@ __all__ = ["hawkbit"]
 )
 @click.option("--token-file", type=FILE, help="The gateway token, for lines without a token.")
 @click.option(
-    "--offers", type=click.Path(path_type=Path, file_okay=False), required=True, help="A folder."
+    "--offers", type=click.Path(path_type=Path, file_okay=False), required=True, help="For packs."
 )
 @click.option("--server-ca", type=FILE, help="PEM: authorities of hawkBit's certificate.")
-@click.option("--silent-days", default=3.0, show_default=True, help="No report: it has failed.")
-@click.option("--days", default=30.0, show_default=True, help="No end: it has failed.")
+@click.option("--silent-days", default=3.0, show_default=True, help="Days without report: failed.")
+@click.option("--days", default=30.0, show_default=True, help="Days without an end: failed.")
 @click.option("--follow", is_flag=True, help="Ask again as often as hawkBit wants, until Ctrl-C.")
 @public_key_option
 @json_option

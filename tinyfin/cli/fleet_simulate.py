@@ -34,7 +34,7 @@ _SHARE = click.FloatRange(0, 1)
     type=click.IntRange(1, 99_999),
     default=1,
     show_default=True,
-    help="Of a new one.",
+    help="Seed of a new bank.",
 )
 @click.option("--terminals", type=click.IntRange(1), default=100_000, show_default=True)
 @click.option(
@@ -52,10 +52,10 @@ _SHARE = click.FloatRange(0, 1)
 @click.option("--policy", "policy_path", type=FILE, help="Of the campaign, TOML.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the fleet.")
 @click.option("--off-per-day", type=_SHARE, help="Share of terminals that go off. [0.003]")
-@click.option("--off-days", type=click.FloatRange(1), help="That they stay off, mean. [4]")
+@click.option("--off-days", type=click.FloatRange(1), help="Mean days that they stay off. [4]")
 @click.option("--lost-per-day", type=_SHARE, help="Share that never comes back. [0.0001]")
 @click.option("--late", type=_SHARE, help="Share of reports that come a day late. [0.05]")
-@click.option("--faults-per-day", type=click.FloatRange(0), help="Of any terminal. [0.002]")
+@click.option("--faults-per-day", type=click.FloatRange(0), help="Per terminal and day. [0.002]")
 @click.option("--out", "out_path", type=_FOLDER, help="Folder for fleet_simulation.json.")
 @json_option
 def simulate(

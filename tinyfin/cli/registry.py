@@ -33,7 +33,7 @@ registry_option = click.option(
     show_default=True,
     envvar="TINYFIN_REGISTRY",
     show_envvar=True,
-    help="Its folder.",
+    help="Folder of the registry.",
 )
 signer_option = click.option(
     "--key",
@@ -170,7 +170,7 @@ def promote(
     key_path: Path,
     as_json: bool,
 ) -> None:
-    """Say that terminals of a STAGE get a PACK, in the place of the one that was there."""
+    """Record that terminals of a STAGE get a PACK, in place of the one before."""
     detail = {"stage": stage, "fleet": fleet, "wave": wave, "note": note}
     _record("promoted", pack, detail, folder, key_path, as_json)
 
@@ -304,7 +304,12 @@ def verify(head_texts: tuple[str, ...], folder: Path, as_json: bool) -> None:
 
 @command.command("export")
 @click.option("--at", "date", help="As it was at this date (its end, UTC) or time.")
-@click.option("--out", "out_path", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out",
+    "out_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File to write; stdout if not given.",
+)
 @registry_option
 @json_option
 def export(date: str | None, out_path: Path | None, folder: Path, as_json: bool) -> None:

@@ -56,7 +56,7 @@ __all__ = ["command"]
     "--rules",
     type=click.Path(exists=True, dir_okay=False),
     help="TOML with a [decision]: thresholds, budgets, costs, reasons, control share. It "
-    "replaces the configuration's; the options above go before it.",
+    "replaces the configuration's; the options above take precedence.",
 )
 @security_counter_option
 @key_option

@@ -106,7 +106,7 @@ def command(
 ) -> None:
     """Train a candidate on DATA, quantize, evaluate and release it, and add it to the registry.
 
-    It ends at the first step that fails, with that step's words and exit code. It never promotes:
+    It ends at the first step that fails, with that step's message and exit code. It never promotes:
     persons approve the candidate. Keeps retraining.json in the run: control events, the cap on the
     weight of a terminal, and what single terminals and wrong labels change.
     """

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyfin.cli.output import file_option
+
 if TYPE_CHECKING:
     from tinyfin.targets.catalogue import Target
 
@@ -26,11 +28,10 @@ __all__ = [
     "security_counter_option",
 ]
 
-key_option = click.option(
+key_option = file_option(
     "--key",
     "key_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The key to sign with; the development key if not given, for a pack that it signed.",
+    "The key to sign with; the development key if not given, for a pack that it signed.",
 )
 
 security_counter_option = click.option(
@@ -40,35 +41,32 @@ security_counter_option = click.option(
     "given.",
 )
 
-public_key_option = click.option(
+public_key_option = file_option(
     "--public-key",
     "public_keys",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Trust packs signed by this key: a .pub file of `tinyfin keygen`. May be repeated; the "
+    "Trust packs signed by this key: a .pub file of `tinyfin keygen`. May be repeated; the "
     "key that the run was signed with if not given.",
+    multiple=True,
 )
 
-command_key_option = click.option(
+command_key_option = file_option(
     "--key",
     "key_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The command key to sign with, of `tinyfin keygen --kind command`; the root key for a "
+    "The command key to sign with, of `tinyfin keygen --kind command`; the root key for a "
     "terminal without a key manifest. The development key, for a rig, if not given.",
 )
 
-keys_option = click.option(
+keys_option = file_option(
     "--keys",
     "keys_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The key manifest of the terminals, a .tfkeys file; needed where --key is not the first "
+    "The key manifest of the terminals, a .tfkeys file; needed where --key is not the first "
     "command key in it.",
 )
 
-root_key_option = click.option(
+root_key_option = file_option(
     "--root-key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The .pub file of the root key, of `tinyfin keygen --kind root`: terminals take the keys "
+    "root_key",
+    "The .pub file of the root key, of `tinyfin keygen --kind root`: terminals take the keys "
     "and commands that it has signed. The development key, in no release, if not given.",
 )
 
@@ -92,11 +90,10 @@ sealed_option = click.option(
     help="With sealed packs and state images (TFIN_SEALED), for a board that keeps packs in flash.",
 )
 
-seal_key_option = click.option(
+seal_key_option = file_option(
     "--seal-key",
     "seal_key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The sealing key, of `tinyfin keygen --kind seal`, that opens what is sealed.",
+    "The sealing key, of `tinyfin keygen --kind seal`, that opens what is sealed.",
 )
 
 

@@ -198,7 +198,7 @@ def restore(path: Path, folder: Path) -> Backup:
         _expect(path, data, bytes(2 * _BLOCK), "its end")
         _expect(path, data, bytes(-data.tell() % _RECORD), "its end")
         if data.read(1):
-            raise MismatchError(f"{path}: goes on behind its end; something was added to it")
+            raise MismatchError(f"{path}: has bytes after its end; something was added")
         durable.write(place / _LIST, made.text().encode())
         durable.folder(place / "lake" / "inbox")  # a tar has no empty folders
     durable.sync(folder.absolute().parent)

@@ -273,7 +273,7 @@ class Lake:
             if not merged(place.table, [table]).equals(table):
                 found.append(f"{path}: its rows are not in order, or one is there twice")
             if path.stat().st_mode & 0o077:
-                found.append(f"{path}: others than its owner can read it")
+                found.append(f"{path}: users other than its owner can read it")
         return found
 
     def _encryption(self) -> object:

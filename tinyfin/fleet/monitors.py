@@ -212,7 +212,7 @@ def read_strata(lake: Lake, path: Path) -> dict[str, str]:
                 except InputError as error:
                     raise InputError(f"{where}: {error}") from error
                 if alias in found:
-                    raise InputError(f"{where}: terminal {row['terminal']} stands twice")
+                    raise InputError(f"{where}: terminal {row['terminal']} is there twice")
                 found[alias] = ", ".join(row[name].strip() or "-" for name in columns)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error

@@ -36,7 +36,7 @@ def letters(data: bytes) -> str:
 def _require_private(path: Path) -> None:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise InputError(
-            f"{path}: others than its owner can read this file of keys; chmod 600 {path}"
+            f"{path}: users other than its owner can read this key file; chmod 600 {path}"
         )
 
 

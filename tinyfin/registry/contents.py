@@ -142,7 +142,7 @@ def described(files: Sequence[tuple[str, bytes]], policy: Policy) -> tuple[PackF
     names = [name for name, _ in files]
     for name in names:
         if Path(name).name != name or names.count(name) > 1:
-            raise PackError(f"{name!r}: is no name of a file, or stands twice")
+            raise PackError(f"{name!r}: is not a file name, or is there twice")
     packs = [(name, data) for name, data in files if media_type(name) == PACK]
     if not packs or packs[0][0] != names[0]:
         raise PackError("a pack comes first, in a file whose name ends in .tfpack")

@@ -72,7 +72,7 @@ class Policy(Facts):
         ):
             twice = [value for i, value in enumerate(values) if value in values[:i]]
             if twice:
-                raise ValueError(f"the {what} {twice[0]} stands twice")
+                raise ValueError(f"the {what} {twice[0]} is there twice")
         for kind, deed in (("approved", "approve"), ("policy", "sign a new policy")):
             may = len(self.signers(kind))
             if may < self.approvals:

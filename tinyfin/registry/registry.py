@@ -83,7 +83,7 @@ class Registry:
             facts, detail = described(contents.files, _known(state.policy))
             pack = facts.pack_id
             if (facts, detail) != (contents.facts, contents.detail):
-                raise PackError(f"pack {pack} says other things than what is recorded of it")
+                raise PackError(f"pack {pack} differs from what is recorded of it")
             if pack in state.named:
                 number = state.entries[state.named[pack]].added.number
                 raise InputError(f"{self.path}: has pack {pack} already, by event {number}")
@@ -223,7 +223,9 @@ class Registry:
             or manifest.get("annotations") != _annotations(facts)
             or any(one["mediaType"] != media_type(name) for name, one in layers.items())
         ):
-            raise PackError(f"{event.subject.manifest}: the event or the config says other things")
+            raise PackError(
+                f"{event.subject.manifest}: differs from what is recorded of it in event or config"
+            )
 
 
 def moment_text(text: str | None) -> str | None:

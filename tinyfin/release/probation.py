@@ -51,7 +51,7 @@ class Asked:
 
 def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
     """Bounds that refuse at most one in 1,000 healthy terminals in shadow, all looks together, and
-    as few in trial. Raises DataError for too few terminals with enough events, PackError for looks
+    as few on trial. Raises DataError for too few terminals with enough events, PackError for looks
     that the format does not hold."""
     looks = tuple(asked.looks) or default_looks(rows)
     windows = rows.windows(looks[-1])

@@ -88,7 +88,7 @@ def read_inventory(path: Path) -> list[Terminal]:
             except InputError as error:
                 raise InputError(f"{where}: {error}") from error
             if name in found:
-                raise InputError(f"{where}: terminal {name} stands there twice; remove one")
+                raise InputError(f"{where}: terminal {name} is there twice; remove one")
             stratum = "/".join(row.values())
             if not stratum.isprintable():
                 raise InputError(f"{where}: a cell goes over lines; write it in one")

@@ -56,7 +56,7 @@ class Seen:
     """What genuine reports had said of each member by a moment. Hours count from 2000-01-01, UTC.
 
     *Before* is the week before the member was offered the pack, under the parent. *After* begins
-    when the new pack runs, in trial or confirmed. Counts that no report has are 0.
+    when the new pack runs, on trial or confirmed. Counts that no report has are 0.
     """
 
     heard_h: Hours

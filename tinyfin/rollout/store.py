@@ -208,6 +208,19 @@ class Store:
             ]
             base.execute(sa.insert(_MEMBER), rows)
 
+    def names(self) -> list[str]:
+        """Of all campaigns, by when they began: drafts last."""
+        begun = sa.func.coalesce(sa.func.min(_TICK.c.hour), 1 << 30)
+        joined = _CAMPAIGN.outerjoin(_TICK, _TICK.c.campaign == _CAMPAIGN.c.campaign)
+        ordered = (
+            sa.select(_CAMPAIGN.c.campaign)
+            .select_from(joined)
+            .group_by(_CAMPAIGN.c.campaign)
+            .order_by(begun, _CAMPAIGN.c.campaign)
+        )
+        with self._transaction() as base:
+            return list(base.scalars(ordered))
+
     def campaign(self, name: str) -> Campaign:
         """A campaign as it is."""
         with self._transaction() as base:

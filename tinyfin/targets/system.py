@@ -88,6 +88,22 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "mosquitto",
     ),
     _program(
+        "promtool",
+        "a Prometheus, for the tests of `tinyfin fleet metrics`",
+        "test",
+        "prometheus",
+        "golang-github-prometheus",
+        "prometheus",
+    ),
+    _program(
+        "amtool",
+        "judges the routes of alerts that `tinyfin fleet metrics --setup` writes",
+        "test",
+        "prometheus-alertmanager",
+        "",
+        "",
+    ),
+    _program(
         "pg_ctlcluster",
         "a PostgreSQL, for the tests of `tinyfin fleet campaign --store`",
         "test",

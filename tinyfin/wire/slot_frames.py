@@ -162,7 +162,7 @@ _WHY = {
     Result.KERNELS: "the pack's network needs kernels that its firmware does not have; build the "
     "firmware with custom_tinyfin_kernels = all",
     Result.OTHER_HEADER: "another pack is being installed at the same time",
-    Result.NOT_ALIVE: "the pack in trial has not scored eight events yet",
+    Result.NOT_ALIVE: "the pack on trial has not scored eight events yet",
     Result.FLASH: "its flash does not take what is written: the terminal is to be replaced",
     Result.SCHEMA: "the pack's events have other fields than its firmware",
     Result.KEY: "it has no command key of this number; sign with one of its key manifest, and give "
@@ -225,12 +225,12 @@ class SlotInfo:
 
     @property
     def tries(self) -> int | None:
-        """Tries left to the pack in trial."""
+        """Tries left to the pack on trial."""
         return self.detail & 15 if self.phase == Phase.TRIAL else None
 
     @property
     def worked(self) -> bool:
-        """Whether the pack in trial has scored eight events in a boot of this trial."""
+        """Whether the pack on trial has scored eight events in a boot of this trial."""
         return self.phase == Phase.TRIAL and bool(self.detail & 32)
 
 

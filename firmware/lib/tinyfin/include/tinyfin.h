@@ -70,7 +70,7 @@
  *       return tfin_apply_outcome(&engine, &outcome);
  *   }
  *
- *   // before the daily restart: to flash that outlives it
+ *   // before the daily restart: then write the image to flash
  *   static uint8_t image[TINYFIN_STATE_BYTES];
  *
  *   int save(void)
@@ -112,13 +112,13 @@
  *
  * TIME
  *
- *   `t_mono_s` never runs backwards and never leaps: one wrong reading of a clock would end every
- *   window and leave all later events behind it. After an import the first step ahead may take 400
- *   days, every later one 14 (a pack may say otherwise). What claims more, or is earlier than what
- *   came before, does not move the clock: an event is scored at the old time and flagged CLOCK, an
- *   outcome or a notice that is too far ahead is refused with TFIN_E_TIME. When the application
- *   knows better, tfin_rebase_time sets the clock. The first time (other than 0) that a cold
- *   engine sees is believed.
+ *   The engine's clock follows `t_mono_s`, but never backwards and never far ahead: one wrong
+ *   reading would end every window and leave all later events behind it. After an import the first
+ *   step ahead may take 400 days, every later one 14 (a pack may say otherwise). A time that is
+ *   further ahead, or earlier than the last one, does not move the clock: an event is scored at the
+ *   old time and flagged CLOCK, an outcome or a notice that is too far ahead is refused with
+ *   TFIN_E_TIME. tfin_rebase_time sets the clock. A cold engine takes the first time (other than 0)
+ *   that it sees.
  *
  * VALUES
  *

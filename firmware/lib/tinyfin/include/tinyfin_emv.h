@@ -4,9 +4,9 @@
  * verdict to terminal action analysis. It is no EMV kernel: it reads what a kernel has, and adds
  * caution to what the kernel proposes.
  *
- * Optional: who calls none of this links none of it. C99, integers, no heap, no globals, no
- * recursion; every byte that is read lies within the given size. A call takes at most 1 kB of stack
- * (your hash function not counted), and touches no engine.
+ * Optional: a program that calls none of this links none of it. C99, integers, no heap, no globals,
+ * no recursion; every byte that is read lies within the given size. A call takes at most 1 kB of
+ * stack (your hash function not counted), and touches no engine.
  *
  *   [example]
  *   // your keyed hash: the card number is seen here and nowhere else

@@ -3,10 +3,10 @@
  * The monitor: whether the world still looks as it did when the model was trained, and how many
  * alerts there are. It counts score and features of every event in the bins that the pack's section
  * DRFT names, and moves the thresholds between the levels of its section LEVL, so that the number
- * of alerts stays near a target. Integers, a few hundred bytes, for the life of a terminal. What
- * is counted is judged by who reads the terminal's reports. Format: docs/formats/probation.md.
+ * of alerts stays near a target. Integers, a few hundred bytes, for the life of a terminal. Whoever
+ * reads the terminal's reports judges the counts. Format: docs/formats/probation.md.
  *
- * Optional: who calls none of this links none of it.
+ * Optional: a program that calls none of this links none of it.
  *
  *   [example]
  *   static uint8_t counts[TINYFIN_MONITOR_BYTES] __attribute__((aligned(4)));

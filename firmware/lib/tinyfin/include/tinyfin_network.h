@@ -4,9 +4,8 @@
  * instruments that measure or compare networks; a product needs tinyfin.h alone.
  *
  * A *plan* is a compiled network (docs/formats/plan.md): read-only, position-independent, aligned
- * to
- * 16. Its *arena* (activations and scratch) belongs to the caller, is aligned to 8 or better, and
- * holds nothing between two runs that the next run needs.
+ * to 16. Its *arena* (activations and scratch) belongs to the caller, is aligned to 8 or better,
+ * and holds nothing that the next run needs.
  *
  *   [example]
  *   if (tfin_net_check(plan, sizeof plan, TFIN_KERNELS_ALL) == TFIN_OK &&

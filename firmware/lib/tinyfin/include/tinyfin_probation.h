@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Would the new pack have been better? Before a pack replaces another one, it scores every event
- * in the shadow of it: the same features, its own network and calibration, after the verdict is
- * out. A table of 16 counts says whether its scores are those that it was released with. Then it
- * is on trial: it runs, and its alerts are counted. The bounds are in the pack itself, under its
- * signature (section PROB; `tinyfin release` writes it). Format: docs/formats/probation.md.
+ * Before a pack replaces another one, it scores every event in the shadow of that one: the same
+ * features, its own network and calibration, after the verdict is out. A table of 16 counts says
+ * whether it behaves as it did at its release. Then it is on trial: it runs, and its alerts are
+ * counted. The bounds are in the pack itself, under its signature (section PROB; `tinyfin release`
+ * writes it). Format: docs/formats/probation.md.
  *
  *   [example]
  *   static tfin_probation probation;

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tinyfin fleet metrics``: the fleet for Prometheus."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tinyfin.cli.fleet_carriers import FILE, address, lake_argument
+from tinyfin.cli.output import emit, json_option, note
+from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.prometheus.figures import Sources
+
+__all__ = ["metrics"]
+
+_STEP_S = 0.5
+
+
+@click.command("metrics")
+@lake_argument
+@click.option(
+    "--pack",
+    "packs",
+    type=click.Path(path_type=Path, exists=True),
+    multiple=True,
+    help="A run folder or .tfpack in service: also drift, precision and recall.",
+)
+@click.option("--inventory", type=FILE, help="CSV: terminal, its id, and columns that make strata.")
+@click.option("--campaigns", is_flag=True, help="Also campaigns, of campaigns.sqlite in the lake.")
+@click.option("--store", "url", envvar="TINYFIN_CAMPAIGNS", help="Their database, if another.")
+@click.option(
+    "--registry",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Also packs and requests of this registry.",
+)
+@click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The end of this day, not now.")
+@public_key_option
+@click.option(
+    "--out",
+    "out_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file that ends in .prom, for the textfile collector of the node exporter.",
+)
+@click.option("--http", metavar="HOST:PORT", help="Serve them until ended; port 0: any.")
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(min=1),
+    default=300.0,
+    show_default=True,
+    help="Seconds between looks at the lake, with --http.",
+)
+@click.option("--certificate", type=FILE, help="PEM of the server; without, 127.0.0.1 alone.")
+@click.option("--certificate-key", type=FILE, help="PEM: the private key of --certificate.")
+@click.option("--client-ca", "authorities", type=FILE, help="PEM: authorities of Prometheus' own.")
+@click.option(
+    "--setup",
+    "setup_folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write rules, routes, a scrape configuration and a board of Grafana there, and end.",
+)
+@json_option
+def metrics(
+    lake: Path,
+    packs: tuple[Path, ...],
+    inventory: Path | None,
+    campaigns: bool,
+    url: str | None,
+    folder: Path | None,
+    as_of: dt.datetime | None,
+    public_keys: tuple[Path, ...],
+    out_path: Path | None,
+    http: str | None,
+    every_s: float,
+    certificate: Path | None,
+    certificate_key: Path | None,
+    authorities: Path | None,
+    setup_folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Figures of LAKE in Prometheus' text format (docs/metrics.md); on the terminal without --out
+    and --http."""
+    from tinyfin import files
+    from tinyfin.optional_packages import require
+
+    if setup_folder is not None:
+        _set_up(setup_folder, as_json)
+        return
+    if out_path is not None and out_path.suffix != ".prom":
+        raise click.UsageError(f"--out {out_path}: the collector reads names that end in .prom")
+    require(["prometheus_client", "duckdb", "scipy", "sqlalchemy"], "for metrics")
+    from tinyfin.prometheus.figures import exposed
+
+    sources = _sources(lake, packs, inventory, campaigns, url, folder, as_of, public_keys)
+    if http is not None:
+        tls = (certificate, certificate_key, authorities)
+        _serve(sources, http, every_s, tls, as_json)
+        return
+    text = exposed(sources)
+    if out_path is None:
+        click.echo(text, nl=False)
+        return
+    files.write(out_path, text)
+    lines = [line for line in text.splitlines() if not line.startswith(b"#")]
+    facts = {"file": str(out_path), "series": len(lines)}
+    emit(facts, as_json, f"{out_path}: {len(lines)} series")
+
+
+def _sources(
+    lake: Path,
+    packs: tuple[Path, ...],
+    inventory: Path | None,
+    campaigns: bool,
+    url: str | None,
+    folder: Path | None,
+    as_of: dt.datetime | None,
+    public_keys: tuple[Path, ...],
+) -> Sources:
+    from tinyfin.fleet.lake import Lake, day_number
+    from tinyfin.fleet.monitors import read_strata
+    from tinyfin.pack.trust import require_trusted, trusted_keys
+    from tinyfin.prometheus.figures import Sources
+    from tinyfin.registry.contents import pack_in_service
+    from tinyfin.registry.registry import Registry
+    from tinyfin.rollout.store import Store
+    from tinyfin.targets.flash import run_pack
+
+    opened = Lake(lake)
+    paths = [run_pack(pack_in_service(pack)) for pack in packs]
+    store = url or (f"sqlite:///{opened.path / 'campaigns.sqlite'}" if campaigns else None)
+    return Sources(
+        opened,
+        [require_trusted(p.read_bytes(), trusted_keys(p, public_keys), p) for p in paths],
+        None if inventory is None else read_strata(opened, inventory),
+        None if store is None else Store(store),
+        None if folder is None else Registry(folder),
+        None if as_of is None else day_number(as_of.date()),
+    )
+
+
+def _set_up(folder: Path, as_json: bool) -> None:
+    from tinyfin import files
+    from tinyfin.prometheus.board import board, setup_files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {**setup_files(), "grafana.json": json.dumps(board(), indent=2) + "\n"}
+    for name, text in texts.items():
+        files.write(folder / name, text)
+    emit({"files": sorted(texts)}, as_json, f"{folder}: {', '.join(sorted(texts))}")
+
+
+def _serve(
+    sources: Sources,
+    http: str,
+    every_s: float,
+    tls: tuple[Path | None, Path | None, Path | None],
+    as_json: bool,
+) -> None:
+    """Answer with the newest figures; a look that fails is tried again, and what was found before
+    grows old, which TinyfinFiguresOld says."""
+    import ssl
+
+    from prometheus_client import start_http_server
+    from prometheus_client.core import Metric
+    from prometheus_client.registry import Collector, CollectorRegistry
+
+    from tinyfin.errors import BenchError, InputError, TinyfinError
+    from tinyfin.prometheus.figures import collected
+
+    host, port = address(http)
+    if any(tls) and not all(tls):
+        raise InputError("TLS needs all of --certificate, --certificate-key and --client-ca")
+    if not all(tls) and host not in ("127.0.0.1", "::1", "localhost"):
+        raise InputError(
+            f"{host}: other machines are answered over TLS alone; give --certificate, "
+            "--certificate-key and --client-ca, or listen on 127.0.0.1 behind a proxy"
+        )
+    newest = collected(sources)
+
+    class Newest(Collector):
+        def collect(self) -> list[Metric]:
+            return list(newest.collect())
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Newest())
+    certificate, key, authorities = (None if path is None else str(path) for path in tls)
+    try:
+        server, thread = start_http_server(
+            port, host, registry, certificate, key, authorities, client_auth_required=all(tls)
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise BenchError(f"{http}: cannot be listened to: {error}") from error
+    scheme = "https" if certificate else "http"
+    text = f"figures at {scheme}://{host}:{server.server_port}/metrics"
+    emit({"serving": text}, as_json, text)
+    due = time.monotonic() + every_s
+    try:
+        while thread.is_alive():
+            threading.Event().wait(_STEP_S)
+            if time.monotonic() < due:
+                continue
+            try:
+                newest = collected(sources)
+            except (TinyfinError, OSError) as error:
+                note(f"WARNING: {sources.lake.path}: not looked at, tried again later: {error}")
+            due = time.monotonic() + every_s
+    finally:
+        server.shutdown()
+        server.server_close()
