@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.terminal_reports import Reading, reports
 from tinyfin import files, simulator
 from tinyfin.config import Simulate, load
 from tinyfin.data.events import SCORE, Stream, event_stream
@@ -43,7 +44,6 @@ from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import Lake, day_number
 from tinyfin.fleet.requests import answer, judged, record
 from tinyfin.fleet.secrets import ReportKeys
-from tinyfin.fleet.simulated import Reading, reports
 from tinyfin.fleet.status import status_of
 from tinyfin.fleet_simulator.packs import Recipe, Scorer, trained
 from tinyfin.hil.links.session import at_link

@@ -117,19 +117,16 @@ class Served:
         if self.folder is not None:
             # what a process that was killed has left of a snapshot goes
             claim(self.folder / service.snapshot_name)
-        from tinyfin.serving.server import known_hosts, serve
+        from tinyfin.http_server import Listening, configured, known_hosts, serve
         from tinyfin.serving.web import Limits, application
 
         limits = Limits(deadline_s=self.deadline_s)
+        where = Listening(self.host, self.port, self.tls_cert, self.tls_key, self.tls_client_ca)
+        app = application(service, limits, known_hosts(self.host, self.allow_hosts))
         serve(
-            application(service, limits, known_hosts(self.host, self.allow_hosts)),
-            limits,
+            configured(app, where, limits.deadline_s, limits.connections),
+            where,
             lambda address: emit({"address": address}, self.as_json, f"answers at {address}"),
-            host=self.host,
-            port=self.port,
-            certificate=self.tls_cert,
-            key=self.tls_key,
-            client_ca=self.tls_client_ca,
         )
 
 

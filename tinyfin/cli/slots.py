@@ -24,8 +24,8 @@ __all__ = ["as_dict", "command", "text"]
     "--activate",
     "act",
     flag_value="activate",
-    help="STAGED: into the shadow of the pack that runs, if it was released for that; else on "
-    "trial.",
+    help="STAGED: into the shadow of the pack that runs, if it was released for that and the "
+    "terminal has memory for its state; else on trial.",
 )
 @click.option("--try", "act", flag_value="try", help="STAGED, SHADOW: start its trial.")
 @click.option("--confirm", "act", flag_value="confirm", help="TRIAL: the pack stays.")

@@ -26,6 +26,7 @@ __all__ = [
     "seal_key_option",
     "sealed_option",
     "security_counter_option",
+    "shadow_state_option",
 ]
 
 key_option = file_option(
@@ -90,6 +91,13 @@ sealed_option = click.option(
     help="With sealed packs and state images (TFIN_SEALED), for a board that keeps packs in flash.",
 )
 
+shadow_state_option = click.option(
+    "--shadow-state",
+    is_flag=True,
+    help="With memory for a second state (TFIN_SHADOW_STATE), so that a pack with another feature "
+    "program runs in shadow, too; for a board that keeps packs in flash.",
+)
+
 seal_key_option = file_option(
     "--seal-key",
     "seal_key",
@@ -104,9 +112,11 @@ def root_public_key(path: Path | None) -> bytes | None:
     return None if path is None else load_public_key(path, "root")
 
 
-def release_defines(target: Target, release: bool, replay: bool, sealed: bool) -> tuple[str, ...]:
-    """What the firmware is compiled with under these three options. Raises InputError for a target
-    that cannot take sealed packs."""
+def release_defines(
+    target: Target, release: bool, replay: bool, sealed: bool, shadow_state: bool
+) -> tuple[str, ...]:
+    """What the firmware is compiled with under these options. Raises InputError for a target that
+    cannot take sealed packs, or has no pack in shadow."""
     from tinyfin.errors import InputError
 
     if sealed and not target.keeps_packs:
@@ -114,9 +124,15 @@ def release_defines(target: Target, release: bool, replay: bool, sealed: bool) -
             f"--sealed: {target.name} keeps no pack in flash, so it takes none that is sealed; "
             "docs/field.md says which boards do"
         )
+    if shadow_state and not target.keeps_packs:
+        raise InputError(
+            f"--shadow-state: {target.name} keeps no pack in flash, so it has none in shadow; "
+            "docs/field.md says which boards do"
+        )
     asked = (
         ("TFIN_RELEASE", release or replay),
         ("TFIN_RELEASE_REPLAY", replay),
         ("TFIN_SEALED", sealed),
+        ("TFIN_SHADOW_STATE", shadow_state),
     )
     return tuple(name for name, given in asked if given)

@@ -15,7 +15,7 @@ from tinyfin.errors import InputError
 from tinyfin.field.report import COUNTERS
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.packs import known_packs
-from tinyfin.fleet.tables import LABEL, REPORT, SCHEMAS, table_of
+from tinyfin.fleet.tables import LABEL, REPORT, SCHEMAS
 from tinyfin.formats import ENGINE_COUNTERS, LINE_COUNTERS
 from tinyfin.training.label_delays import slower_of
 
@@ -153,13 +153,13 @@ def _attach(lake: Lake, base: duckdb.DuckDBPyConnection, until_day: int | None) 
         hour = "known_hour" if name == LABEL else "hour"
         found.filter(f"{hour} < {until_h}").create_view(name)
     bins = [
-        (pack, position, histogram.name, bin)
+        {"pack": pack, "position": position, "histogram": histogram.name, "bin": bin}
         for pack, facts in known_packs(lake).items()
         for position, (histogram, bin) in enumerate(
             (h, bin) for h in facts.histograms for bin in range(h.bins)
         )
     ]
-    base.register("pack_bin_rows", table_of(_BINS, bins))
+    base.register("pack_bin_rows", pa.Table.from_pylist(bins, _BINS))
     base.execute("CREATE VIEW pack_bin AS SELECT * FROM pack_bin_rows")
     horizon, newest = _label_horizon_hours(base)
     base.execute(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import math
@@ -19,9 +20,12 @@ from tinyfin.hil.replay.playback import pack_ids
 from tinyfin.pack.container import Pack
 from tinyfin.pack.drift import DriftSection
 from tinyfin.pack.trust import require_trusted, trusted_keys
+from tinyfin.results.facts import IncompleteError
+from tinyfin.results.release import Release
 from tinyfin.rollout.gates import Promise
 from tinyfin.rollout.policy import Policy
 from tinyfin.targets.flash import run_pack
+from tinyfin.training.run_folder import RunFolder
 
 __all__ = ["Definition", "Terminal", "define", "digest_of", "read_inventory"]
 
@@ -173,8 +177,16 @@ def _opened(path: Path, public_keys: tuple[Path, ...]) -> Pack:
 
 
 def _alerts_ratio(pack: Pack, parent: Pack, where: Path, unused: bool) -> float:
-    """Alerts for one of the parent: of the same events in PROB, else by the targets of LEVL."""
+    """Alerts for one of the parent: by release.json, of the same events in PROB, else by the
+    targets of LEVL."""
     assert pack.probation is not None
+    folder = RunFolder(run_pack(where).parent)
+    if (folder.path / Release.NAME).is_file():
+        with contextlib.suppress(IncompleteError):  # of an older tinyfin
+            said = folder.read(Release)
+            own = said.candidate.pack_id == pack.pack_id.hex()
+            if own and said.probation is not None and said.probation.alerts_ratio:
+                return said.probation.alerts_ratio
     if pack.probation.alerts_factor_q8 > _UNCHANGED_Q8:
         return pack.probation.alerts_factor_q8 / _UNCHANGED_Q8
     if pack.levels is not None and parent.levels is not None:

@@ -14,7 +14,7 @@ from tinyfin.rollout.controller import STOPPED, State
 from tinyfin.rollout.members import Stage
 from tinyfin.rollout.store import Campaign, Entry
 
-__all__ = ["moment", "render"]
+__all__ = ["moment", "picture", "render"]
 
 _SHOWN = {
     "offered": (Stage.OFFERED, Stage.STAGED, Stage.NOT_TAKEN),
@@ -60,7 +60,7 @@ def render(campaign: Campaign, log: Sequence[Entry]) -> str:
             for name, stages in _SHOWN.items()
         ],
         sections=[
-            PageSection("members", "Members by stage", _picture(log)),
+            PageSection("members", "Members by stage", picture(log)),
             PageSection(
                 "waves", "Waves", [table("Waves", ["wave", "members", "soak, days", "state"], rows)]
             ),
@@ -91,7 +91,8 @@ def _wave_state(wave: int, now: int, state: State) -> str:
     return state.replace("_", " ") if wave == now else "to come"
 
 
-def _picture(log: Sequence[Entry]) -> list[Block]:
+def picture(log: Sequence[Entry], ident: str = "stages") -> list[Block]:
+    """Members by stage over the days."""
     days = {day_of(entry.hour): entry for entry in log if entry.kind == "tick"}
     if len(days) < 2:
         return [text("The picture begins on the second day.")]
@@ -108,7 +109,7 @@ def _picture(log: Sequence[Entry]) -> list[Block]:
     said = ", ".join(f"{name} {values[-1]:,.0f}" for name, values in series.items())
     names = [str(date_of(day))[5:] for day in range(first, last + 1)]
     chart = charts.folds(
-        "stages",
+        ident,
         "Members by stage",
         names,
         series,

@@ -318,6 +318,15 @@ class Scoring:
         for part in self._parts(own):
             yield part, next(replays)
 
+    def begun_with(self, twin: Twin) -> Iterator[Replay]:
+        """What a pack answers whose state begins, cold, with the rows that are reported: a replay
+        for each chunk that has such rows, of those alone."""
+        reported = (tx.take(tx.row >= self.first) for tx in self._chunks())
+        return (
+            replay
+            for _, replay in replay_chunks((tx for tx in reported if len(tx)), twin, self.given)
+        )
+
     def _parts(self, chunks: Iterator[Transactions]) -> Iterator[ScoredPart]:
         known = KnownLabels(len(self.terminals), self.given)
         with stage("scoring", self._rows, "rows") as scoring:

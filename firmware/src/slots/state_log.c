@@ -87,6 +87,16 @@ static uint8_t *record_of(const tfin_state_log *log)
     return log->work + tfin_waiting_size(log->engine);
 }
 
+/* Whether there is space for the state of the engine, in flash and in the work memory. */
+static int fits(const tfin_state_log *log)
+{
+    uint32_t largest;
+    uint32_t notes_bytes = space_of_notes(log, &largest);
+    return log->work_bytes >= tfin_state_log_work_bytes(log->engine, largest) &&
+           log->map->state[0].size >=
+               records_at(log) + notes_bytes + 4u * record_bytes(log->engine);
+}
+
 static void feed(const tfin_state_log *log)
 {
     if (log->trust != NULL && log->trust->progress != NULL) {
@@ -327,6 +337,23 @@ void tfin_state_log_keep_notes(tfin_state_log *log)
         log->wanted = 1;
     }
 }
+
+#ifdef TFIN_SHADOW_STATE
+void tfin_state_log_follow(tfin_state_log *log, tfin_engine *engine)
+{
+    tfin_engine *before = log->engine;
+    if (engine == before || !tfin_state_log_works(log)) {
+        return;
+    }
+    settle(log);
+    log->engine = engine;
+    if (fits(log)) {
+        renew(log, 0);
+    } else {
+        log->engine = before;
+    }
+}
+#endif
 
 int tfin_state_log_save(tfin_state_log *log)
 {
@@ -607,10 +634,7 @@ void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_en
         log->map = NULL;
         return;
     }
-    uint32_t largest;
-    uint32_t notes_bytes = space_of_notes(log, &largest);
-    if (work_bytes < tfin_state_log_work_bytes(engine, largest) ||
-        map->state[0].size < records_at(log) + notes_bytes + 4u * record_bytes(engine)) {
+    if (!fits(log)) {
         log->map = NULL;
         return;
     }

@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -19,13 +20,25 @@ from starlette.applications import Starlette
 
 from tinyfin.errors import InputError
 from tinyfin.http_deadlines import impatient
-from tinyfin.serving.web import Limits
 
-__all__ = ["known_hosts", "serve"]
+__all__ = ["Listening", "configured", "known_hosts", "serve"]
 
 _KEEP_ALIVE_S = 60
 _ENDING_S = 10
 """For requests that are being answered when a signal ends the service."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where a service listens, and whom it trusts."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: one that is free."""
+    certificate: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    """Only clients with a certificate of this authority are answered."""
 
 
 def known_hosts(host: str, further: Sequence[str]) -> frozenset[str] | None:
@@ -63,69 +76,65 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def serve(
-    app: Starlette,
-    limits: Limits,
-    announce: Callable[[str], None],
-    *,
-    host: str = "127.0.0.1",
-    port: int = 0,
-    certificate: Path | None = None,
-    key: Path | None = None,
-    client_ca: Path | None = None,
-) -> None:
-    """Answer until SIGINT or SIGTERM; ``announce`` gets the address as soon as it is answered at.
-
-    ``port`` 0: one that is free. ``certificate``: answer by TLS. ``client_ca``: only clients with a
-    certificate of this authority. Raises InputError when the address cannot be used, or a
-    certificate.
-    """
+def configured(
+    app: Starlette, where: Listening, deadline_s: float, connections: int
+) -> uvicorn.Config:
+    """``deadline_s``: for the head of a request. Raises InputError for a certificate that cannot be
+    used."""
     config = uvicorn.Config(
         app,
-        http=impatient(limits.deadline_s),
+        where.host,
+        where.port,
+        http=impatient(deadline_s),
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,  # the logs of others in this process stay as they are
         log_level="error",
-        limit_concurrency=limits.connections,
+        limit_concurrency=connections,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_ENDING_S,
         server_header=False,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-        ssl_ca_certs=None if client_ca is None else str(client_ca),
-        ssl_cert_reqs=ssl.CERT_NONE if client_ca is None else ssl.CERT_REQUIRED,
+        ssl_certfile=where.certificate,
+        ssl_keyfile=where.key,
+        ssl_ca_certs=None if where.client_ca is None else str(where.client_ca),
+        ssl_cert_reqs=ssl.CERT_NONE if where.client_ca is None else ssl.CERT_REQUIRED,
     )
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        names = ", ".join(str(x) for x in (certificate, key, client_ca) if x)
+        names = ", ".join(str(x) for x in (where.certificate, where.key, where.client_ca) if x)
         raise InputError(
             f"{names}: cannot be used for TLS: {error}; give PEM files that belong together"
         ) from error
-    with _bound(host, port) as listener:
-        scheme = "http" if certificate is None else "https"
-        name = f"[{host}]" if ":" in host else host
-        address = f"{scheme}://{name}:{listener.getsockname()[1]}"
+    return config
+
+
+def serve(config: uvicorn.Config, where: Listening, announce: Callable[[str], None]) -> None:
+    """Answer until SIGINT or SIGTERM; ``announce`` gets the address as soon as it is answered at.
+    Raises InputError when the address cannot be used."""
+    with _bound(where) as listener:
+        scheme = "http" if where.certificate is None else "https"
+        host = f"[{where.host}]" if ":" in where.host else where.host
+        address = f"{scheme}://{host}:{listener.getsockname()[1]}"
         server = _Server(config, lambda: announce(address))
         asyncio.run(server.serve(sockets=[listener]))
 
 
 @contextlib.contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
+def _bound(where: Listening) -> Iterator[socket.socket]:
     try:
-        facts = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        facts = socket.getaddrinfo(where.host, where.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(facts[0], socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(facts[4])
             yield listener
     except socket.gaierror as error:
-        raise InputError(f"--host {host}: {error.strerror}; give an address") from error
+        raise InputError(f"--host {where.host}: {error.strerror}; give an address") from error
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
             raise
         why = os.strerror(error.errno)
         raise InputError(
-            f"{host}:{port}: {why}; choose another --port, or 0 for a free one"
+            f"{where.host}:{where.port}: {why}; choose another --port, or 0 for a free one"
         ) from error
