@@ -21,6 +21,7 @@ from tinyfin.hil.runs.results import RigResult
 from tinyfin.registry.export import RegistryExport
 from tinyfin.results.check import DataCheck
 from tinyfin.results.evaluation import Evaluation
+from tinyfin.results.explanation import Explanation
 from tinyfin.results.facts import ResultFile
 from tinyfin.results.metrics import Metrics
 from tinyfin.results.monitor import Monitoring
@@ -42,6 +43,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Reference,
     Monitoring,
     DataCheck,
+    Explanation,
     Release,
     Retraining,
     Trials,
