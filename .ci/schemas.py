@@ -31,6 +31,7 @@ from tinyfin.results.release import Release
 from tinyfin.results.retraining import Retraining
 from tinyfin.results.run import MapsFile, RunFacts
 from tinyfin.results.trials import Trials
+from tinyfin.training.card_odds import CardOdds
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 KINDS: tuple[type[ResultFile | Document], ...] = (
@@ -59,6 +60,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Offer,
     Experiment,
     Result,
+    CardOdds,
 )
 
 
