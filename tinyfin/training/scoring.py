@@ -325,7 +325,7 @@ class Scoring:
     def begun_with(self, twin: Twin) -> Iterator[Replay]:
         """What a pack answers whose state begins, cold, with the rows that are reported: a replay
         for each chunk that has such rows, of those alone."""
-        reported = (tx.take(tx.row >= self.first) for tx in self._chunks())
+        reported = (tx.take(tx.row >= self.first) for tx in self.chunks())
         return (
             replay
             for _, replay in replay_chunks((tx for tx in reported if len(tx)), twin, self.given)
