@@ -15,37 +15,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import click
 import pytest
 import yaml
 
+from tests.support.cli import parsed
 from tests.support.process import ROOT
-from tinyfin.cli import main
 
 DEPLOY = ROOT / "deploy"
 kubernetes = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
-
-
-def parsed(words: list[str]) -> None:
-    """Raises when tinyfin has no such command, or not these options."""
-    at: click.Command = main
-    context = click.Context(main)
-    while isinstance(at, click.Group):
-        found = at.get_command(context, words[0])
-        assert found is not None, words
-        at, words = found, words[1:]
-    options = {name: one for one in at.params for name in one.opts}
-    position, arguments = 0, 0
-    while position < len(words):
-        name, equals, _ = words[position].partition("=")
-        if name.startswith("-"):
-            one = options.get(name)
-            assert one is not None, (at.name, name)
-            takes = isinstance(one, click.Option) and not one.is_flag and not equals
-            position += 1 + takes
-        else:
-            arguments, position = arguments + 1, position + 1
-    assert arguments == sum(isinstance(one, click.Argument) for one in at.params), words
 
 
 def documents() -> list[dict[str, Any]]:
