@@ -162,7 +162,9 @@ class _Mirror:
         documents = (json.loads(held.get(f, b"{}")) for f in ("metrics.json", "evaluation.json"))
         for name, value in figures(*documents):
             if run.data.metrics.get(name) != value:
-                metric = Metric(name, value, run.info.start_time, 0)
+                known = self.client.get_metric_history(version.run_id, name)
+                step = 1 + max((one.step for one in known), default=-1)
+                metric = Metric(name, value, run.info.start_time, step)
                 self.client.log_batch(version.run_id, metrics=[metric])
                 if not new:
                     yield Change("corrected", f"{self._where(version)}, metric {name}")

@@ -26,8 +26,14 @@ KEPT = {
 }
 
 
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database of MLflow, which takes it a while."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/models.db"
+
+
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def desk(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A registry with a pack in production everywhere, and in the pilot of two fleets."""
     from mlflow.tracking import MlflowClient
 
@@ -39,8 +45,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     made.validate(pack, {}, key("b"), now_s=START_S + 120)
     for name in "bc":
         made.record("approved", pack, {}, key(name), now_s=START_S + 180)
-    uri = f"sqlite:///{tmp_path}/models.db"
-    found = SimpleNamespace(registry=made, pack=pack, uri=uri, hours=1, family=held.facts.family)
+    found = SimpleNamespace(registry=made, pack=pack, uri=uri, hours=1, name=tmp_path.name)
 
     def record(kind: str, **detail: object) -> None:
         found.hours += 1
@@ -50,8 +55,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return found
 
 
-def mirrored(desk: SimpleNamespace, *words: object) -> list[tuple[str, str]]:
-    found = tinyfin_json("registry mirror --mlflow", desk.uri, *words)
+def mirrored(desk: SimpleNamespace) -> list[tuple[str, str]]:
+    found = tinyfin_json("registry mirror --mlflow", desk.uri, "--name", desk.name)
     return [(one["kind"], one["where"]) for one in found["changes"]]
 
 
@@ -61,7 +66,7 @@ def released(desk: SimpleNamespace) -> str:
     desk.record("promoted", stage="production", fleet="", wave=None)
     desk.record("promoted", stage="pilot", fleet="north 1", wave=1)
     assert [kind for kind, _ in mirrored(desk)] == ["made", "updated", "updated"]
-    return str(desk.family)
+    return str(desk.name)
 
 
 def test_a_released_pack_is_a_version(desk: SimpleNamespace, tmp_path: Path) -> None:
@@ -85,15 +90,12 @@ def test_a_released_pack_is_a_version(desk: SimpleNamespace, tmp_path: Path) -> 
         "gate.cold.all.ok": 1.0,
         "gate.cold.all": 0.75,
     }
-    for file, data in {
-        **KEPT,
-        "model.tfpack": (tmp_path / "run/model.tfpack").read_bytes(),
-    }.items():
+    pack = (tmp_path / "run" / "model.tfpack").read_bytes()
+    for file, data in {**KEPT, "model.tfpack": pack}.items():
         assert Path(client.download_artifacts(version.run_id, file)).read_bytes() == data
     assert mirrored(desk) == []
-    assert (
-        "the mirror is as the registry is" in tinyfin("registry mirror --mlflow", desk.uri).output
-    )
+    said = tinyfin("registry mirror --mlflow", desk.uri, "--name", desk.name).output
+    assert said == f"the mirror is as the registry is\nhead {head}\n"
 
 
 def test_it_follows_the_log(desk: SimpleNamespace) -> None:
@@ -106,7 +108,7 @@ def test_it_follows_the_log(desk: SimpleNamespace) -> None:
     [version] = desk.client.search_model_versions(f"name = '{name}'")
     assert version.tags["tinyfin.standing"] == "retired"
     assert mirrored(desk) == []
-    assert mirrored(desk, "--name", "all")[0][0] == "made"
+    assert "made: tinyfin version 1" in tinyfin("registry mirror --mlflow", desk.uri).output
 
 
 def test_a_changed_mirror_is_corrected_and_said(desk: SimpleNamespace, tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_a_changed_mirror_is_corrected_and_said(desk: SimpleNamespace, tmp_path:
     client.log_metric(version.run_id, "gate.cold.all", 0.99)
     (tmp_path / "model.tfpack").write_bytes(b"other")
     client.log_artifact(version.run_id, str(tmp_path / "model.tfpack"))
-    client.log_artifact(version.run_id, str(tmp_path / "models.db"))
+    client.log_artifact(version.run_id, str(tmp_path / "run" / "public.key"))
     client.delete_run(version.run_id)
     assert tinyfin("registry at --json").stdout == before
     found = mirrored(desk)
@@ -133,7 +135,7 @@ def test_a_changed_mirror_is_corrected_and_said(desk: SimpleNamespace, tmp_path:
         ("corrected", f"{name} version 1, its run was deleted"),
         ("corrected", f"{name} version 1, metric gate.cold.all"),
         ("corrected", f"{name} version 1, tag tinyfin.standing: released"),
-        ("foreign", f"{name} version 1, artifact models.db, which is left"),
+        ("foreign", f"{name} version 1, artifact public.key, which is left"),
         ("foreign", f"{name} version 2, which is left"),
     ]
     assert {kind for kind, _ in mirrored(desk)} == {"foreign"}
