@@ -62,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Path("said").write_text(said.output)
         tinyfin("quantize runs/first")
         tinyfin("evaluate runs/none --track sqlite://me:secret@/x.db", code=3)
-        yield folder
+    yield folder
 
 
 def events(path: Path) -> list[dict[str, Any]]:
@@ -288,7 +288,7 @@ def test_spans_of_ingest(
     monkeypatch.setenv(recording.TRACES, "spans.jsonl")
     facts = tinyfin_json("fleet ingest", lake.path, "--report-keys", lake.keys)
     *stages, root = kept.get_finished_spans()
-    [inner] = [span for span in stages if span.name == "merging reports"]
+    inner = next(span for span in stages if span.name == "merging reports")
     assert root.name == "tinyfin fleet ingest"
     assert inner.parent is not None
     assert inner.parent.span_id == root.context.span_id

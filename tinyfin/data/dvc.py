@@ -41,7 +41,10 @@ def _outs(place: Path) -> Iterator[Mapping[str, object]]:
         text = place.read_text(encoding="utf-8")
         found = yaml.load(text, Loader=yaml.BaseLoader)  # all is text: an MD5 may be all digits
         for part in found.get("stages", {"": found}).values():
-            yield from (out for out in part.get("outs", []) if "path" in out and "md5" in out)
+            outs = part.get("outs", [])
+            if not isinstance(outs, list):
+                raise TypeError("outs is no list")
+            yield from (out for out in outs if "path" in out and "md5" in out)
     except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
         why = str(error).splitlines()[0]
         raise InputError(f"{place}: is not as DVC writes it: {why}; run `dvc status`") from error
