@@ -32,7 +32,17 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "track": ("mlflow", "sqlalchemy", "alembic"),
     "explain": ("shap",),
-    "fleet": ("confluent_kafka", "duckdb", "paho", "scipy", "sqlalchemy", "starlette", "uvicorn"),
+    "trace": ("opentelemetry",),
+    "fleet": (
+        "confluent_kafka",
+        "duckdb",
+        "paho",
+        "prometheus_client",
+        "scipy",
+        "sqlalchemy",
+        "starlette",
+        "uvicorn",
+    ),
 }
 """Modules that come with each extra of the package."""
 

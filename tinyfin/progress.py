@@ -22,7 +22,19 @@ import click
 
 from tinyfin.text import one_line, printable
 
-__all__ = ["FIRST_S", "Screen", "Stage", "begin", "end", "hush", "say", "showing", "shown", "stage"]
+__all__ = [
+    "FIRST_S",
+    "Screen",
+    "Stage",
+    "begin",
+    "end",
+    "hush",
+    "say",
+    "showing",
+    "shown",
+    "stage",
+    "watched",
+]
 
 FIRST_S = 2.0
 """A stage that takes longer is shown."""
@@ -203,6 +215,7 @@ class Screen:
 
 
 _screen: Screen | None = None
+_watcher: Callable[[Stage, bool], None] | None = None
 _mine = threading.local()
 
 
@@ -216,6 +229,18 @@ def showing(screen: Screen) -> Iterator[Screen]:
     finally:
         _screen = before
         screen.close()
+
+
+@contextlib.contextmanager
+def watched(watcher: Callable[[Stage, bool], None]) -> Iterator[None]:
+    """Call ``watcher`` with each stage of the block, with True when it begins and with False when
+    it ends, in the thread that does the work."""
+    global _watcher
+    before, _watcher = _watcher, watcher
+    try:
+        yield
+    finally:
+        _watcher = before
 
 
 @contextlib.contextmanager
@@ -236,6 +261,8 @@ def begin(what: str, total: int | None = None, unit: str = "", outer: Stage | No
     made = Stage(what, total, unit, outer, clock)
     if _screen is not None:
         _screen.begin(made)
+    if _watcher is not None:
+        _watcher(made, True)
     return made
 
 
@@ -243,6 +270,8 @@ def end(made: Stage, *, said: bool = False) -> None:
     """A stage has ended; ``said``: say so, if it took long."""
     if _screen is not None:
         _screen.end(made, said)
+    if _watcher is not None:
+        _watcher(made, False)
 
 
 def shown(what: str, rows: Any, unit: str = "rows") -> Iterator[Any]:

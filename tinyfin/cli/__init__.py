@@ -20,6 +20,7 @@ import click
 from tinyfin import __version__, files, optional_packages, progress
 from tinyfin.cli.ending import watch_signals
 from tinyfin.cli.output import forget_claims, unchanged
+from tinyfin.cli.recording import recorded
 from tinyfin.errors import InputError, Interrupted, TinyfinError
 from tinyfin.text import json_safe, printable
 
@@ -118,7 +119,7 @@ class _Verbs(click.Group):
                 if isinstance(stream, io.TextIOWrapper):  # a console may lack a character
                     stream.reconfigure(errors="backslashreplace")
         try:
-            with progress.showing(progress.Screen()):
+            with progress.showing(progress.Screen()), recorded(words):
                 return super().main(words, *rest, **extra)
         except TinyfinError as error:
             _fail(error, as_json)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from tinyfin import progress
+from tinyfin.cli import recording
 from tinyfin.output_claims import claimed
 from tinyfin.text import json_safe, printable
 
@@ -58,6 +59,7 @@ class DataFile(click.Path):
             from tinyfin.data.containers import folder_text
 
             self.fail(folder_text(place), param, ctx)
+        recording.takes(place)
         return found
 
 
@@ -186,6 +188,7 @@ def _stamp(path: str | Path) -> tuple[int, int, int]:
 
 def emit(result: Mapping[str, object], as_json: bool, text: str) -> None:
     """Print a command's result: ``result`` as JSON, or ``text`` for people."""
+    recording.emitted(result, click.get_current_context().params)
     if as_json:
         click.echo(json_safe(json.dumps(result, indent=2, ensure_ascii=False, default=_plain)))
     else:

@@ -329,6 +329,34 @@ def export(date: str | None, out_path: Path | None, folder: Path, as_json: bool)
     emit(found.as_dict(), as_json, text)
 
 
+@command.command("mirror")
+@click.option(
+    "--mlflow",
+    "uri",
+    metavar="URI",
+    required=True,
+    help="A server of MLflow, or a file such as sqlite:///models.db.",
+)
+@click.option("--name", help="Of the registered model; the packs' families if not given.")
+@registry_option
+@json_option
+def mirror(uri: str, name: str | None, folder: Path, as_json: bool) -> None:
+    """Copy every pack that was released to the model registry of MLflow, as a version.
+
+    Aliases are the stages, with the fleet if there is one: production, production-north. What
+    somebody has changed there is corrected, and said. What counts is the log here: the mirror is
+    never read for a state.
+    """
+    from tinyfin.mirror import mirror as mirrored
+
+    registry = _read(folder)
+    changes = mirrored(registry, uri, name)
+    head = f"{registry.log.state.number}:{registry.log.state.head}"
+    facts = {"head": head, "changes": [vars(change) for change in changes]}
+    lines = [*map(str, changes)] or ["the mirror is as the registry is"]
+    emit(facts, as_json, "\n".join([*lines, f"head {head}"]))
+
+
 def _opened(folder: Path) -> Registry:
     from tinyfin.registry.registry import Registry
 

@@ -152,5 +152,5 @@ def _size(size: SliceSize) -> list[str]:
 def _files(facts: Evaluation) -> list[Block]:
     return [
         table("Sizes", ["file", "bytes"], [[f.name, count(f.bytes)] for f in facts.data.files]),
-        table("SHA-256", ["file", "digest"], [[f.name, f.sha256] for f in facts.data.files]),
+        table("SHA-256", ["file", "digest"], [[f.name, f.digests] for f in facts.data.files]),
     ]

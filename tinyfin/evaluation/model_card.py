@@ -85,8 +85,8 @@ def trained_on(facts: Evaluation, run: RunFolder) -> list[tuple[str, str]]:
 def made_from(facts: Evaluation, run: RunFolder) -> list[tuple[str, str]]:
     """Hashes and versions that name this model and what it was made from."""
     own = run.facts()
-    rows = [(f"data, {f.name}", f"sha256 {f.sha256}") for f in facts.data.files]
-    rows += [(f"labels, {f.name}", f"sha256 {f.sha256}") for f in own.data.label_files]
+    rows = [(f"data, {f.name}", f"sha256 {f.digests}") for f in facts.data.files]
+    rows += [(f"labels, {f.name}", f"sha256 {f.digests}") for f in own.data.label_files]
     rows += [
         ("configuration", f"sha256 {own.config_sha256}"),
         ("weights of the run", f"sha256 {own.model.weights_sha256}"),

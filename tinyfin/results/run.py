@@ -11,6 +11,7 @@ from tinyfin.results.metrics import Thinned
 
 __all__ = [
     "DataFacts",
+    "DvcFacts",
     "FeatureFacts",
     "FitFacts",
     "InputFile",
@@ -32,6 +33,16 @@ NoticeStatus = Literal["as_trained", "missing", "other", "unused"]
 """Whether a row had the notices that the model was calibrated with."""
 
 
+class DvcFacts(Facts):
+    """What DVC has of a file."""
+
+    file: str
+    """The .dvc file or dvc.lock that says so."""
+    md5: str
+    matches: bool | None
+    """Whether the content is that one; None: it cannot be told without DVC."""
+
+
 class InputFile(Facts):
     """A file of transactions or labels."""
 
@@ -39,6 +50,16 @@ class InputFile(Facts):
     path: str
     bytes: int
     sha256: str
+    dvc: DvcFacts | None = None
+    """None: DVC does not track it."""
+
+    @property
+    def digests(self) -> str:
+        """Its hashes in words."""
+        if self.dvc is None:
+            return self.sha256
+        differs = ", which differs from the file" if self.dvc.matches is False else ""
+        return f"{self.sha256}, of DVC md5 {self.dvc.md5}{differs}"
 
 
 class LabelAges(Facts):

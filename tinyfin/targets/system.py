@@ -228,6 +228,14 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "skopeo",
         "skopeo",
     ),
+    _program(
+        "docker-registry",
+        "a registry of containers, for the tests of docs/registry.md",
+        "test",
+        "docker-registry",
+        "docker-distribution",
+        "",
+    ),
     _program("cppcheck", "what `pio check` runs", "test", "cppcheck", "cppcheck", "cppcheck"),
     _program(
         "renode",

@@ -30,14 +30,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin import files
+from tinyfin import files, progress
+from tinyfin.data.dvc import tracked
 from tinyfin.data.memory_tables import shown_name
 from tinyfin.errors import BudgetError, InputError, ModelError, TinyfinError
 from tinyfin.output_claims import claimed
 from tinyfin.pack.maps import InputMap
 from tinyfin.results.facts import ResultFile
 from tinyfin.results.metrics import DecisionFacts, Metrics
-from tinyfin.results.run import InputFile, MapRow, MapsFile, RunFacts
+from tinyfin.results.run import DvcFacts, InputFile, MapRow, MapsFile, RunFacts
 
 if TYPE_CHECKING:
     from tinyfin.config import Config
@@ -313,23 +314,35 @@ def open_run(path: RunFolder | str | Path) -> RunFolder:
 
 
 def file_facts(paths: Sequence[str | Path]) -> list[InputFile]:
-    """Name, path as given, size and SHA-256 of input files; the path of a table in memory is
-    "table"."""
-    facts = []
-    for path in map(Path, paths):
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        facts.append(
-            InputFile(
-                name=path.name,
-                path=shown_name(path),
-                bytes=path.stat().st_size,
-                sha256=digest.hexdigest(),
+    """Of input files what :func:`one_file` says. A file that differs from what DVC has of it is
+    named on stderr."""
+    facts = [one_file(path) for path in paths]
+    for path, fact in zip(paths, facts, strict=True):
+        if fact.dvc is not None and fact.dvc.matches is False:
+            progress.say(
+                f"WARNING: {path}: differs from what {fact.dvc.file} says; run `dvc checkout` for "
+                "that content, or `dvc commit` for this one"
             )
-        )
     return facts
+
+
+def one_file(path: str | Path) -> InputFile:
+    """Name, path as given, size and SHA-256 of a file, and what DVC has of it; the path of a table
+    in memory is "table". Raises OSError, InputError for a file of DVC that is none."""
+    path = Path(path)
+    digest, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+            md5.update(chunk)
+    found = tracked(path, md5.hexdigest())
+    return InputFile(
+        name=path.name,
+        path=shown_name(path),
+        bytes=path.stat().st_size,
+        sha256=digest.hexdigest(),
+        dvc=None if found is None else DvcFacts(file=found[0], md5=found[1], matches=found[2]),
+    )
 
 
 def _toml_value(value: object) -> str:
