@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tests.support.cli import leaves_of, tinyfin
-from tests.support.process import call, tinyfin_process
+from tests.support.cli import leaves_of, parsed, tinyfin
+from tests.support.process import ROOT, call, tinyfin_process
 from tinyfin import __version__, errors
 from tinyfin.cli import VERBS, main
 from tinyfin.cli.repack import command
@@ -141,3 +142,16 @@ def test_a_decision_is_asked_for_by_a_decision(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [str(tmp_path), "--security-counter", "3"])
     assert done.exit_code == 2
     assert "give a threshold, a budget, a cost or --rules" in done.output
+
+
+def test_the_models_are_made_by_commands_that_there_are() -> None:
+    """`make nightly` runs the lines at the top of each configuration."""
+    lines = [
+        line.removeprefix("#   tinyfin ")
+        for path in sorted((ROOT / "models").rglob("*.toml"))
+        for line in path.read_text().splitlines()
+        if line.startswith("#   tinyfin ")
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        parsed(shlex.split(line, comments=True))

@@ -97,6 +97,20 @@ def test_labels_join_and_mature(tmp_path: Path) -> None:
     assert status["immature_from"] == rows[3]["day"]
 
 
+def test_a_clock_that_is_ahead_makes_nothing_mature(tmp_path: Path) -> None:
+    """Nor is its day the last one of the lake."""
+    lake = bench.new_lake(tmp_path / "lake")
+    bench.take(lake, *bench.fleet(3, 6))
+    add_labels(lake, [bench.label_file(tmp_path / "labels.csv", 40)])
+    before = tinyfin_json(f"fleet status {lake.path}")
+    ahead = bench.reading(0, 36_524 - bench.FIRST_DAY, 9999, boot_nonce=7)  # a clock in 2100
+    bench.take(lake, *bench.made([ahead]))
+    after = tinyfin_json(f"fleet status {lake.path}")
+    assert after["reports"] == before["reports"] + 1
+    for name in ("last_day", "immature_from"):
+        assert after[name] == before[name]
+
+
 def test_a_label_that_is_taken_back(tmp_path: Path) -> None:
     """What became known last counts, in whichever order it comes."""
     at = bench.FIRST_DAY * bench.DAY_S

@@ -41,6 +41,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runs", "tinyfin.cli.runs", "List the runs of a folder."),
     ("compare", "tinyfin.cli.compare", "Compare two runs on the same transactions."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
+    ("explain", "tinyfin.cli.explain", "Say why one event got its verdict."),
     ("serve", "tinyfin.cli.serve", "Score transactions over HTTP, as they come in."),
     ("serve-host", "tinyfin.cli.serve_host", "The host's fields of cards over HTTP."),
     ("monitor", "tinyfin.cli.monitor", "Look at the pack of a run on later transactions."),

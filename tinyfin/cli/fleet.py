@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.fleet_backup import backup, restore
-from tinyfin.cli.fleet_campaign import campaign
+from tinyfin.cli.fleet_campaign import campaign, default_url, store_option
 from tinyfin.cli.fleet_carriers import (
     FILE,
     keys_option,
@@ -27,6 +27,7 @@ from tinyfin.cli.fleet_metrics import fleet_page, metrics
 from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, Group, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
+from tinyfin.optional_packages import require
 
 if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
@@ -316,6 +317,7 @@ def retain(lake: Lake, keep_days: int, as_of: dt.datetime | None, as_json: bool)
 @click.option("--terminal-alias", help="Its alias in the lake.")
 @click.option("--token", help="Token of a card, 64 bits in hexadecimal.")
 @click.option("--card-alias", help="Its alias in the lake.")
+@store_option
 @json_option
 def erase(
     lake: Lake,
@@ -323,9 +325,11 @@ def erase(
     terminal_alias: str | None,
     token: str | None,
     card_alias: str | None,
+    url: str | None,
     as_json: bool,
 ) -> None:
-    """Remove all of a terminal, or of a card, from LAKE, and refuse it from now on.
+    """Remove all of a terminal, or of a card, from LAKE and its campaigns, and refuse it from now
+    on.
 
     With the id of a terminal, files of the inbox and those kept aside are searched for it, too.
     """
@@ -335,13 +339,23 @@ def erase(
 
     if sum(x is not None for x in (terminal, terminal_alias, token, card_alias)) != 1:
         raise click.UsageError("give one of --terminal, --terminal-alias, --token, --card-alias")
+    alias = terminal_alias or ""
+    if terminal is not None:
+        alias = lake.key.terminal(parse_terminal_id(terminal))
     count = erase(
         lake,
         terminal=None if terminal is None else parse_terminal_id(terminal),
-        alias=terminal_alias or "",
+        alias=alias,
         card=lake.key.card(parse_token(token)) if token else card_alias or "",
     )
-    emit({"rows": count}, as_json, f"{lake}: {count} rows are gone")
+    facts, text = {"rows": count}, f"{lake}: {count} rows are gone"
+    if alias and (url or (lake.path / "campaigns.sqlite").exists()):
+        require(["sqlalchemy"], "for campaigns")
+        from tinyfin.rollout.store import Store
+
+        facts["campaigns"] = Store(url or default_url(lake)).erase(lake.key.tombstone(alias))
+        text += f"; {facts['campaigns']} campaigns have forgotten it, and what their logs have seen"
+    emit(facts, as_json, text)
 
 
 @command.command("alias")

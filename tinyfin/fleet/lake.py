@@ -36,6 +36,7 @@ __all__ = [
     "date_of",
     "day_number",
     "newest_day",
+    "today",
 ]
 
 BUCKETS = 16
@@ -291,12 +292,18 @@ class Lake:
         return made(self.key.encryption)
 
 
+def today() -> int:
+    """The day that it is, UTC, counted from 2000-01-01. What is said to be later comes from a clock
+    that is ahead."""
+    return day_number(dt.datetime.now(dt.UTC).date())
+
+
 def newest_day(lake: Lake) -> int:
     """The newest day, counted from 2000-01-01, of which there are reports; days to come, of a clock
     that is ahead, do not count. Raises InputError."""
-    today = day_number(dt.datetime.now(dt.UTC).date())
+    last = today()
     days = [Place.of(name) for name in lake.manifest().parts]
-    if not (found := [at.day for at in days if at.table == "report" and at.day <= today]):
+    if not (found := [at.day for at in days if at.table == "report" and at.day <= last]):
         raise InputError(f"{lake.path}: has no report yet; see `tinyfin fleet ingest`")
     return max(found)
 

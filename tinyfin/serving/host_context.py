@@ -21,9 +21,10 @@ import numpy.typing as npt
 from tinyfin.data.transactions import RESULTS
 from tinyfin.errors import InputError
 from tinyfin.progress import stage
-from tinyfin.schema import HOST_FIELDS, PAYMENT
+from tinyfin.schema import PAYMENT
 from tinyfin.serving import state_files
-from tinyfin.training.host_fields import card_program, host_values
+from tinyfin.training.card_odds import CardOdds
+from tinyfin.training.host_fields import card_program, host_specs, host_values
 from tinyfin.twin import error_name
 from tinyfin.twin._native import NativeCards, card_shards
 
@@ -122,7 +123,14 @@ class HostContext:
     for each other and release the GIL. Nothing takes a card number: a token is a keyed 64-bit hash.
     """
 
-    def __init__(self, cards: int = 1_000_000, *, shard: int = 0, shards: int = 1) -> None:
+    def __init__(
+        self,
+        cards: int = 1_000_000,
+        *,
+        shard: int = 0,
+        shards: int = 1,
+        odds: CardOdds | None = None,
+    ) -> None:
         if not 1 <= cards <= MAX_CARDS:
             raise InputError(f"cards = {cards}: a context holds 1 to {MAX_CARDS} of them")
         if not (1 <= shards <= MAX_SHARDS and 0 <= shard < shards):
@@ -130,7 +138,9 @@ class HostContext:
                 f"shard {shard} of {shards}: shards are 1 to {MAX_SHARDS}, numbered from 0"
             )
         self.cards, self.shard, self.shards = cards, shard, shards
-        self._schema, self._program = card_program(PAYMENT)
+        self.specs = host_specs(odds)
+        """The fields that :meth:`fields` gives."""
+        self._schema, self._program = card_program(PAYMENT, odds)
         self.program_id = hashlib.blake2b(self._schema + self._program, digest_size=16).digest()
         """Of what fields are computed with; a snapshot has it."""
         self._lock = threading.RLock()
@@ -190,15 +200,15 @@ class HostContext:
         tokens = _column("token", [token], np.uint64)
         values = self.look_up(tokens, _column("t_s", [t_s], np.uint32))[0].tolist()
         return {
-            spec.name: None if value < 0 else value
-            for spec, value in zip(HOST_FIELDS, values, strict=True)
+            spec.name: None if value == spec.missing else value
+            for spec, value in zip(self.specs, values, strict=True)
         }
 
     def look_up(
         self, tokens: npt.NDArray[np.uint64], t_s: npt.NDArray[np.uint32]
     ) -> npt.NDArray[np.int64]:
-        """:meth:`fields` of n cards: int64[n, 6] in the order of ``HOST_FIELDS``, -1 where the host
-        knows nothing."""
+        """:meth:`fields` of n cards: int64[n, 6] in the order of ``specs``, int64[n, 8] with odds;
+        each field's number for missing where the host knows nothing."""
         if tokens.shape != t_s.shape or tokens.ndim != 1:
             raise InputError(f"tokens {tokens.shape} and times {t_s.shape}: give one time per card")
         has_card = tokens != 0
@@ -211,7 +221,7 @@ class HostContext:
                 features,
             )
         values = host_values(features)
-        values[~has_card] = -1
+        values[~has_card] = [spec.missing for spec in self.specs]
         return values
 
     def forget(self, token: int) -> bool:
@@ -258,9 +268,9 @@ class HostContext:
             )
             if program_id != self.program_id or image_bytes != states.image_bytes:
                 raise InputError(
-                    f"{path}: holds states of the program {program_id.hex()}, and this tinyfin "
-                    f"has {self.program_id.hex()}; start without it, or with the tinyfin that "
-                    "wrote it"
+                    f"{path}: holds states of the program {program_id.hex()}, and this context "
+                    f"has {self.program_id.hex()}; start without it, or with the tinyfin and the "
+                    "odds that wrote it"
                 )
             if (shard, shards) != (self.shard, self.shards):
                 raise InputError(
