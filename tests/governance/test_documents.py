@@ -60,10 +60,9 @@ def test_every_change_is_a_line_of_the_log(made: Registry) -> None:
     for line in lines:
         event = json.loads(line)
         shown = row(text, str(event["number"]))
-        assert hashlib.sha256(line).hexdigest() in shown or (
-            hashlib.sha256(line.rstrip(b"\n")).hexdigest() in shown
-        )
-        assert event["kind"] in shown and event["time"] in shown
+        assert hashlib.sha256(line.rstrip(b"\n")).hexdigest() in shown
+        assert event["kind"] in shown
+        assert event["time"] in shown
 
 
 def test_names_do_not_become_columns_or_html(made: Registry) -> None:
