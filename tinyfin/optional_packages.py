@@ -31,6 +31,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "captures": ("iso8583",),
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "track": ("mlflow", "sqlalchemy", "alembic"),
+    "explain": ("shap",),
     "fleet": ("confluent_kafka", "duckdb", "paho", "scipy", "sqlalchemy", "starlette", "uvicorn"),
 }
 """Modules that come with each extra of the package."""

@@ -35,7 +35,7 @@ def made(tmp_path: Path) -> Registry:
     found = registries.registry(tmp_path / "registry", policy("a", "b|<i>", "c"))
     contents = registries.contents(tmp_path / "run", EVIDENCE)
     pack = contents.facts.pack_id
-    found.add(contents, key("a"), now_s=START_S + 60)
+    found.add(contents.files, key("a"), now_s=START_S + 60)
     found.validate(pack, {}, key("b|<i>"), now_s=START_S + 120)
     for name in ("b|<i>", "c"):
         found.record("approved", pack, {}, key(name), now_s=START_S + 180)
@@ -60,7 +60,7 @@ def test_every_change_is_a_line_of_the_log(made: Registry) -> None:
     for line in lines:
         event = json.loads(line)
         shown = row(text, str(event["number"]))
-        assert hashlib.sha256(line.rstrip(b"\n")).hexdigest() in shown
+        assert hashlib.sha256(line).hexdigest() in shown
         assert event["kind"] in shown
         assert event["time"] in shown
 
@@ -91,7 +91,7 @@ def test_a_row_without_evidence_is_a_gap(made: Registry, tmp_path: Path) -> None
     for clause in ("GOVERN 3.1", "MANAGE 2.4", "MANAGE 4.3", "A.5.2", "10.4.1"):
         assert row(text, clause).endswith("| **gap** |")
     bare = registries.registry(tmp_path / "bare")
-    bare.add(registries.contents(tmp_path / "bare_run"), key("a"), now_s=START_S + 60)
+    bare.add(registries.contents(tmp_path / "bare_run").files, key("a"), now_s=START_S + 60)
     text = pages(build(bare, None, Settings()))["maps.md"]
     for clause in ("MANAGE 1.1", "MEASURE 2.3"):
         assert row(text, clause).endswith("| **gap** |")

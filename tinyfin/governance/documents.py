@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 from tinyfin.config.toml import read_toml
 from tinyfin.documents import Document, Facts, first_fault
 from tinyfin.errors import InputError
-from tinyfin.registry.export import EventFacts, RegistryExport, export
+from tinyfin.registry.export import RegistryExport, export
 from tinyfin.registry.registry import Registry
 from tinyfin.registry.state import Mark
 from tinyfin.text import one_line
@@ -58,6 +58,14 @@ class Reference(Facts):
     sha256: str
     by: str
     time: str
+
+
+class Change(Reference):
+    """What an event changed. ``pack`` is None where it is about none."""
+
+    kind: str
+    key: str
+    pack: str | None
 
 
 class Service(Facts):
@@ -127,7 +135,7 @@ class Governance(Document):
     head: str
     """NUMBER:HASH of the newest event that was read."""
     models: list[Model]
-    changes: list[EventFacts]
+    changes: list[Change]
     roles: list[Role]
     maps: list[Map]
 
@@ -157,7 +165,18 @@ def build(registry: Registry, until: str | None, settings: Settings) -> Governan
         at=held.at,
         head=held.head,
         models=_models(held, settings),
-        changes=held.events,
+        changes=[
+            Change(
+                number=event.number,
+                sha256=event.digest,
+                by=event.actor.name,
+                time=event.time,
+                kind=event.kind,
+                key=event.actor.key,
+                pack=event.subject.pack if event.subject else None,
+            )
+            for event in held.events
+        ],
         roles=[
             Role(
                 name=person.name,
@@ -172,7 +191,7 @@ def build(registry: Registry, until: str | None, settings: Settings) -> Governan
 
 
 def _models(held: RegistryExport, settings: Settings) -> list[Model]:
-    hashes = {event.number: event.sha256 for event in held.events}
+    hashes = {event.number: event.digest for event in held.events}
 
     def reference(mark: Mark) -> Reference:
         return Reference(
@@ -217,7 +236,7 @@ def _maps(held: RegistryExport) -> list[Map]:
 
 def _evidence(row: Row, held: RegistryExport) -> Evidence:
     found = [
-        f"event {event.number}:{event.sha256}" for event in held.events if event.kind in row.events
+        f"event {event.number}:{event.digest}" for event in held.events if event.kind in row.events
     ]
     found += [
         f"file {file.name} of pack {pack.pack} ({file.digest})"
@@ -299,9 +318,9 @@ def _changes(facts: Governance) -> list[str]:
                 str(event.number),
                 event.time,
                 event.kind,
-                event.subject.pack if event.subject else "",
-                _cell(event.actor.name),
-                event.actor.key,
+                event.pack or "",
+                _cell(event.by),
+                event.key,
                 f"`{event.sha256}`",
             )
             for event in facts.changes
