@@ -16,6 +16,7 @@ from tinyfin.fleet.lake import Manifest, Settings
 from tinyfin.fleet.packs import PackFacts
 from tinyfin.fleet_simulator.bank import BankFacts
 from tinyfin.fleet_simulator.campaign import FleetSimulation
+from tinyfin.governance.documents import Governance
 from tinyfin.hil.reporting.report import ReplayReport
 from tinyfin.hil.runs.results import RigResult
 from tinyfin.registry.export import RegistryExport
@@ -50,6 +51,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     ReplayReport,
     RigResult,
     RegistryExport,
+    Governance,
     Settings,
     Manifest,
     PackFacts,

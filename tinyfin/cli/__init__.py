@@ -49,6 +49,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("release", "tinyfin.cli.release", "Judge a pack against the one that it is to replace."),
     ("retrain", "tinyfin.cli.retrain", "From a request to a candidate in the registry."),
     ("registry", "tinyfin.cli.registry", "Packs, who approved them, where they are in service."),
+    ("governance", "tinyfin.cli.governance", "Drafts for auditors, from the registry's log."),
     ("keygen", "tinyfin.cli.keygen", "Make a key: to sign, to seal, for terminals."),
     ("keys", "tinyfin.cli.keys", "Say which keys terminals trust: make, show, install."),
     ("repack", "tinyfin.cli.repack", "Give the pack of a run another decision."),
