@@ -46,7 +46,7 @@ DVC = "outs:\n- md5: {md5}\n  size: 8\n  hash: md5\n  path: {path}\n"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, trained and quantized with lineage.jsonl, on a file that DVC tracks in another
     state."""
     folder = tmp_path_factory.mktemp("lineage")
@@ -62,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Path("said").write_text(said.output)
         tinyfin("quantize runs/first")
         tinyfin("evaluate runs/none --track sqlite://me:secret@/x.db", code=3)
-    yield folder
+    return folder
 
 
 def events(path: Path) -> list[dict[str, Any]]:
