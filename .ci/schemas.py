@@ -21,6 +21,7 @@ from tinyfin.hil.runs.results import RigResult
 from tinyfin.registry.export import RegistryExport
 from tinyfin.results.check import DataCheck
 from tinyfin.results.evaluation import Evaluation
+from tinyfin.results.explanation import Explanation
 from tinyfin.results.facts import ResultFile
 from tinyfin.results.metrics import Metrics
 from tinyfin.results.monitor import Monitoring
@@ -30,6 +31,7 @@ from tinyfin.results.release import Release
 from tinyfin.results.retraining import Retraining
 from tinyfin.results.run import MapsFile, RunFacts
 from tinyfin.results.trials import Trials
+from tinyfin.training.card_odds import CardOdds
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
 KINDS: tuple[type[ResultFile | Document], ...] = (
@@ -41,6 +43,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Reference,
     Monitoring,
     DataCheck,
+    Explanation,
     Release,
     Retraining,
     Trials,
@@ -57,6 +60,7 @@ KINDS: tuple[type[ResultFile | Document], ...] = (
     Offer,
     Experiment,
     Result,
+    CardOdds,
 )
 
 

@@ -18,7 +18,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -33,7 +33,8 @@ from tinyfin.config import Simulate, load
 from tinyfin.data.events import event_stream
 from tinyfin.data.memory_tables import as_files
 from tinyfin.data.readers import read
-from tinyfin.fleet_simulator.packs import FIRST_DAY, MLP, Scorer
+from tinyfin.fleet_simulator.packs import FIRST_DAY, Scorer, configuration
+from tinyfin.fleet_simulator.packs import Recipe as Plain
 from tinyfin.pack.probation import Probation
 from tinyfin.quantization.workflow import quantize
 from tinyfin.release.bounds import region
@@ -53,24 +54,6 @@ TRAINED_DAYS, TRAINED_TERMINALS, TOWN_TERMINALS, TOWN_DAYS = 98, 120, 400, 24
 BOUND_TOWNS = 8
 DRAWS = 40
 """Of terminals, for the interval of a difference in average precision."""
-CONFIG = """# SPDX-License-Identifier: Apache-2.0
-{data}
-[features]
-names = {names}
-
-[model]
-family = "{family}"
-{model}
-[train]
-since = "{since}"
-until = "{until}"
-train = 0.6
-validation = 0.2
-test = 0.2
-
-[evaluate]
-baselines = []
-"""
 HANDBOOK = """
 [data]
 time = {column = "TX_TIME_SECONDS", format = "seconds", epoch = "2018-04-01"}
@@ -89,12 +72,9 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Plain):
     """How a candidate is trained; weeks are those of the training town."""
 
-    weeks: tuple[int, int] = (0, 12)
-    seed: int = 1
-    family: str = "mlp"
     unlabelled: float = 0.0
     """Share of the rows whose label is gone."""
     swapped: float = 0.0
@@ -381,18 +361,9 @@ def _prepared(
     changed = pa.array(column, table.schema.field(label).type, mask=gone)
     pq.write_table(table.set_column(place, label, changed), data)
     first = FIRST_DAY if words[0] == '""' else date(2018, 4, 1)
-    since, until = (first + timedelta(weeks=week) for week in recipe.weeks)
     config = data.with_suffix(".toml")
-    config.write_text(
-        CONFIG.format(
-            data="" if words[0] == '""' else words[0],
-            names=words[1],
-            family=recipe.family,
-            model=MLP if recipe.family == "mlp" else "",
-            since=since,
-            until=until,
-        )
-    )
+    sections = "" if words[0] == '""' else words[0]
+    config.write_text(configuration(replace(recipe, first_day=first), sections, words[1]))
     yield name, data, config
 
 

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.terminal_drift import monitored_pack, town
+from benchmarks.terminal_reports import Reading, reports
 from tinyfin.data.events import event_stream
 from tinyfin.fleet import archives
 from tinyfin.fleet.ingest import ingest
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.secrets import ReportKeys
-from tinyfin.fleet.simulated import Reading, reports
 from tinyfin.twin import Twin
 
 __all__ = ["Figures", "main", "measure"]

@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from benchmarks.terminal_reports import Reading, reports
 from tinyfin import files, simulator
 from tinyfin.config import Simulate, load
 from tinyfin.data.events import SCORE, Stream, event_stream
@@ -43,7 +44,6 @@ from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import Lake, day_number
 from tinyfin.fleet.requests import answer, judged, record
 from tinyfin.fleet.secrets import ReportKeys
-from tinyfin.fleet.simulated import Reading, reports
 from tinyfin.fleet.status import status_of
 from tinyfin.fleet_simulator.packs import Recipe, Scorer, trained
 from tinyfin.hil.links.session import at_link
@@ -62,10 +62,11 @@ from tinyfin.registry.policy import Person
 from tinyfin.registry.policy import Policy as RegistryPolicy
 from tinyfin.registry.registry import Registry
 from tinyfin.release.workflow import Options, release
-from tinyfin.rollout.controller import Rollout, State
+from tinyfin.rollout.controller import STOPPED, Rollout, State
 from tinyfin.rollout.definition import Definition, define
-from tinyfin.rollout.definition import Terminal as Listed
+from tinyfin.rollout.definition import Member as Listed
 from tinyfin.rollout.members import Stage
+from tinyfin.rollout.membership import digests
 from tinyfin.rollout.observed import observed
 from tinyfin.rollout.policy import Policy, Wave
 from tinyfin.targets import build, catalogue
@@ -443,19 +444,19 @@ class Campaign:
     ) -> None:
         self.name, self._members = name, members
         listed = [
-            Listed(m.id.hex(), str(stratum)) for m, stratum in zip(members, strata, strict=True)
+            Listed(m.id.hex(), str(stratum), m.id.hex())
+            for m, stratum in zip(members, strata, strict=True)
         ]
         self.definition: Definition = define(
             name, packs[name].path, packs[PARENT].path, _POLICY, listed
         )
         self.rollout = Rollout(
             _POLICY,
-            self.definition.campaign,
-            [m.id for m in members],
+            digests(self.definition.campaign, [m.id for m in members]),
             np.unique(strata, return_inverse=True)[1].astype(np.int64),
             promise=self.definition.promise,
         )
-        self.rollout.approve()
+        self.rollout.do("approve")
         self.state, self.wave, self.why = State.APPROVED, 0, ""
 
     def tick(self, day: int, lake: Lake, packs: dict[str, Made]) -> bool:
@@ -466,7 +467,7 @@ class Campaign:
         tick = self.rollout.tick(hour, seen)
         for number in tick.offers.tolist():
             self._members[number].offered = self.name
-        if tick.broadcast_abort:
+        if tick.state in STOPPED:
             for member in self._members:
                 late = member.phase == Phase.TRIAL
                 member.give_up(packs, Reason.REVERTED if late else Reason.ABORTED)
@@ -479,7 +480,7 @@ class Campaign:
     @property
     def stopped(self) -> bool:
         """Whether it was halted."""
-        return self.state in (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
+        return self.state in STOPPED
 
 
 @dataclass

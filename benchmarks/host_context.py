@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host context takes: memory of a card, look-ups and updates per second of one core.
 
-    python -m benchmarks.host_context [--cards N] [--snapshot]
+    python -m benchmarks.host_context [--cards N] [--odds FILE] [--snapshot]
 
 Every card gets a request, its outcome and a notice of fraud, so that none of its memory is left
 untouched; look-ups are of cards drawn at random, in batches. Seconds are processor time of one
@@ -23,6 +23,7 @@ import numpy as np
 
 from tinyfin import HostContext
 from tinyfin.serving.host_context import Events
+from tinyfin.training.card_odds import CardOdds
 
 START_S = 800_000_000
 CARDS = 1_000_000
@@ -63,10 +64,12 @@ def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description="Measure a host context.")
     parser.add_argument("--cards", type=int, default=CARDS)
+    parser.add_argument("--odds", type=Path, help="what `host-fields --learn-until` wrote")
     parser.add_argument("--snapshot", action="store_true", help="write and restore one, too")
     asked = parser.parse_args()
     before = resident_bytes()
-    context = HostContext(asked.cards)
+    odds = None if asked.odds is None else CardOdds.read(asked.odds)
+    context = HostContext(asked.cards, odds=odds)
     tokens = np.arange(1, asked.cards + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     own = tokens.nbytes
     updates = fill(context, tokens)
@@ -90,7 +93,7 @@ def main() -> None:
             wrote = time.monotonic() - start
             del context
             start = time.monotonic()
-            HostContext(asked.cards).restore(path)
+            HostContext(asked.cards, odds=odds).restore(path)
             print(
                 f"snapshot: {path.stat().st_size / 1e9:.2f} GB, written in {wrote:.1f} s, "
                 f"restored in {time.monotonic() - start:.1f} s"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tinyfin.config import load as load_config
     from tinyfin.data.transactions import Transactions
     from tinyfin.evaluation.workflow import evaluate
+    from tinyfin.explanation.workflow import explain
     from tinyfin.hil.replay.workflow import replay_run as replay
     from tinyfin.monitoring.workflow import monitor
     from tinyfin.pack.container import open_pack
@@ -31,6 +32,7 @@ __all__ = [
     "Twin",
     "check",
     "evaluate",
+    "explain",
     "load_config",
     "monitor",
     "open_pack",
@@ -49,6 +51,7 @@ _HOMES = {
     "Twin": "tinyfin.twin:Twin",
     "check": "tinyfin.checking.workflow:check",
     "evaluate": "tinyfin.evaluation.workflow:evaluate",
+    "explain": "tinyfin.explanation.workflow:explain",
     "load_config": "tinyfin.config:load",
     "monitor": "tinyfin.monitoring.workflow:monitor",
     "open_pack": "tinyfin.pack.container:open_pack",

@@ -128,7 +128,8 @@ def first_fault(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         fault["msg"] = "unknown key"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{key}: {fault['msg'][:1].lower()}{fault['msg'][1:]}{more}"
+    said = fault["msg"].removeprefix("Value error, ")
+    return f"{key}: {said[:1].lower()}{said[1:]}{more}"
 
 
 def _count(value: object) -> object:

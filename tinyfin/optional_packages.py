@@ -32,6 +32,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "serve": ("prometheus_client", "starlette", "uvicorn"),
     "track": ("mlflow", "sqlalchemy", "alembic"),
     "trace": ("opentelemetry",),
+    "explain": ("shap",),
     "fleet": ("confluent_kafka", "duckdb", "paho", "scipy", "sqlalchemy", "starlette", "uvicorn"),
 }
 """Modules that come with each extra of the package."""

@@ -18,9 +18,11 @@ from tinyfin.errors import ConfigError
 
 __all__ = [
     "HOST_FIELDS",
+    "HOST_ODDS_FIELDS",
     "MAX_FIELDS",
     "PAYMENT",
     "PAYMENT_HOST",
+    "PAYMENT_HOST_ODDS",
     "TYPES",
     "Field",
     "Schema",
@@ -179,18 +181,18 @@ _SCHEMA_KEYS = ("name", "extends", "fields")
 def schema_from_toml(table: Mapping[str, Any], where: str = "schema") -> Schema:
     """Schema from a parsed table, for events that are not payments.
 
-    ``name`` is required unless the table ``extends`` a schema, ``"payment"`` or ``"payment_host"``,
-    in which case ``fields`` (none are needed then) are appended to it. Each of ``fields`` has
-    ``name`` and ``type``, and optionally ``missing`` (0; -1 for an enum), ``values``, ``unit``,
-    ``doc``, ``ram_only``, ``host``.
+    ``name`` is required unless the table ``extends`` a schema, ``"payment"``, ``"payment_host"`` or
+    ``"payment_host_odds"``, in which case ``fields`` (none are needed then) are appended to it.
+    Each of ``fields`` has ``name`` and ``type``, and optionally ``missing`` (0; -1 for an enum),
+    ``values``, ``unit``, ``doc``, ``ram_only``, ``host``.
     Raises ConfigError, naming the key.
     """
     _known_keys(table, _SCHEMA_KEYS, where)
     base = table.get("extends")
-    bases = {"payment": PAYMENT, "payment_host": PAYMENT_HOST}
+    bases = {schema.name: schema for schema in (PAYMENT, PAYMENT_HOST, PAYMENT_HOST_ODDS)}
     if base is not None and not (isinstance(base, str) and base in bases):
         raise ConfigError(
-            f'{where}: extends = {base!r}; only "payment" and "payment_host" can be extended'
+            f"{where}: extends = {base!r}; only {', '.join(map(repr, bases))} can be extended"
         )
     rows = table.get("fields", [] if base else None)
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
@@ -395,9 +397,30 @@ HOST_FIELDS = (
 PAYMENT_HOST = PAYMENT.extended(HOST_FIELDS, "payment_host")
 """The payment schema with the host's fields at the end: an old pack reads its records."""
 
+HOST_ODDS_FIELDS = (
+    Field(
+        "host_card_compromised_odds",
+        "i32",
+        -32768,
+        host=True,
+        doc="256 * log2 odds that this card is compromised now, by its known labels",
+    ),
+    Field(
+        "host_card_compromised_ever_odds",
+        "i32",
+        -32768,
+        host=True,
+        doc="256 * log2 odds that this card was compromised in the days that are read",
+    ),
+)
+"""What a host that learned the odds of compromised cards may send, too."""
+
+PAYMENT_HOST_ODDS = PAYMENT_HOST.extended(HOST_ODDS_FIELDS, "payment_host_odds")
+"""``payment_host`` with the odds of compromised cards at the end."""
+
 
 def built_in(name: str) -> dict[str, Field]:
     """Fields that tinyfin itself declares for the schema of this name, by name; {} for others."""
-    if name not in (PAYMENT.name, PAYMENT_HOST.name):
+    if name not in (PAYMENT.name, PAYMENT_HOST.name, PAYMENT_HOST_ODDS.name):
         return {}
-    return {field.name: field for field in (*PAYMENT.fields, *PAYMENT_HOST.fields)}
+    return {field.name: field for field in PAYMENT_HOST_ODDS.fields}

@@ -41,12 +41,29 @@ uint32_t tfin_terminal_monitor_size(void)
 }
 #endif
 
+/* --------------------------------------------------------- a pack in shadow with its own state */
+
+#ifdef TFIN_SHADOW_STATE
+static uint8_t shadow_memory[TINYFIN_MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
+
+static tfin_engine *shadow(void)
+{
+    return tfin_pack_id(&own->apart) != NULL ? &own->apart : NULL;
+}
+#else
+static inline tfin_engine *shadow(void)
+{
+    return NULL;
+}
+#endif
+
 /* -------------------------------------------------------------------- what is kept of the state */
 
 #ifdef TFIN_STATE_LOG
 static uint32_t probation_size(void)
 {
-    return tfin_slots_watches(&own->transfer.slots, &own->transfer.probation)
+    /* a shadow with its own state begins again at the next start, and so do its counts */
+    return shadow() == NULL && tfin_slots_watches(&own->transfer.slots, &own->transfer.probation)
                ? TFIN_PROBATION_IMAGE_BYTES
                : 0;
 }
@@ -85,48 +102,96 @@ static const tfin_state_note notes[] = {
 };
 enum { NOTES = sizeof notes / sizeof notes[0] };
 
-int tfin_terminal_score(const tfin_event *event, tfin_verdict *verdict)
+/* What the next boot runs is kept: a pack that was in shadow takes its own state into the trial. */
+static void follow(void)
 {
-    return tfin_state_log_score(&own->state_log, event, verdict);
+#ifdef TFIN_SHADOW_STATE
+    const tfin_slots *slots = &own->transfer.slots;
+    tfin_engine *apart = shadow();
+    int on_trial = apart != NULL && tfin_slots_phase(slots) == TFIN_PHASE_TRIAL;
+    tfin_state_log_follow(&own->state_log, on_trial ? apart : &own->engine);
+#endif
 }
 
-int tfin_terminal_outcome(const tfin_outcome *outcome)
+static int is_kept(const tfin_engine *engine)
 {
-    return tfin_state_log_outcome(&own->state_log, outcome);
-}
-
-int tfin_terminal_notice(const tfin_notice *notice)
-{
-    return tfin_state_log_notice(&own->state_log, notice);
+#ifdef TFIN_SHADOW_STATE
+    return engine == own->state_log.engine;
+#else
+    (void)engine;
+    return 1;
+#endif
 }
 
 static int save(int rc)
 {
+    follow();
     int failed =
         rc == TFIN_OK && own->state_log.map != NULL && !tfin_state_log_save(&own->state_log);
     return failed ? TFIN_STATE_LOG_FLASH : rc;
 }
 #else
-int tfin_terminal_score(const tfin_event *event, tfin_verdict *verdict)
-{
-    return tfin_score(&own->engine, event, verdict);
-}
-
-int tfin_terminal_outcome(const tfin_outcome *outcome)
-{
-    return tfin_apply_outcome(&own->engine, outcome);
-}
-
-int tfin_terminal_notice(const tfin_notice *notice)
-{
-    return tfin_apply_notice(&own->engine, notice);
-}
-
 static int save(int rc)
 {
     return rc;
 }
 #endif
+
+static int score_in(tfin_engine *engine, const tfin_event *event, tfin_verdict *verdict)
+{
+#ifdef TFIN_STATE_LOG
+    if (is_kept(engine)) {
+        return tfin_state_log_score(&own->state_log, event, verdict);
+    }
+#endif
+    return tfin_score(engine, event, verdict);
+}
+
+static int outcome_in(tfin_engine *engine, const tfin_outcome *outcome)
+{
+#ifdef TFIN_STATE_LOG
+    if (is_kept(engine)) {
+        return tfin_state_log_outcome(&own->state_log, outcome);
+    }
+#endif
+    return tfin_apply_outcome(engine, outcome);
+}
+
+static int notice_in(tfin_engine *engine, const tfin_notice *notice)
+{
+#ifdef TFIN_STATE_LOG
+    if (is_kept(engine)) {
+        return tfin_state_log_notice(&own->state_log, notice);
+    }
+#endif
+    return tfin_apply_notice(engine, notice);
+}
+
+int tfin_terminal_score(const tfin_event *event, tfin_verdict *verdict)
+{
+#ifdef TFIN_SHADOW_STATE
+    own->event = event;
+#endif
+    return score_in(&own->engine, event, verdict);
+}
+
+int tfin_terminal_outcome(const tfin_outcome *outcome)
+{
+    int rc = outcome_in(&own->engine, outcome);
+    if (shadow() != NULL) {
+        (void)outcome_in(shadow(), outcome);
+    }
+    return rc;
+}
+
+int tfin_terminal_notice(const tfin_notice *notice)
+{
+    int rc = notice_in(&own->engine, notice);
+    if (rc == TFIN_OK && shadow() != NULL) {
+        (void)notice_in(shadow(), notice);
+    }
+    return rc;
+}
 
 static void forget_digest(void)
 {
@@ -136,30 +201,40 @@ static void forget_digest(void)
 
 static int set_time(uint32_t t_mono_s)
 {
+    if (shadow() != NULL) {
+        (void)tfin_rebase_time(shadow(), t_mono_s);
+    }
     return save(tfin_rebase_time(&own->engine, t_mono_s));
 }
 
 static int erase_state(void)
 {
     forget_digest();
+    if (shadow() != NULL) {
+        (void)tfin_reset(shadow());
+    }
     return save(tfin_reset(&own->engine));
 }
 
 /* ------------------------------------------------------------------ what is kept for an auditor */
 
 #ifdef TFIN_PORT_FLASH
-/* Whoever scores: this clock does not leap, and a frame that was refused or a release without
- * EVENTS has no other. */
-uint32_t tfin_terminal_clock_s(void)
+static uint32_t clock_of(const tfin_engine *engine)
 {
     enum { AT_CLOCK = 64 }; /* behind the header of a state image: docs/formats/program.md */
     uint8_t t[4];
-    if (own->open_error != TFIN_OK ||
-        tfin_export_state(&own->engine, AT_CLOCK, t, sizeof t) != TFIN_OK) {
+    if (tfin_export_state(engine, AT_CLOCK, t, sizeof t) != TFIN_OK) {
         return 0;
     }
     tfin_reader clock = {t, t + sizeof t, 0};
     return (uint32_t)tfin_get(&clock, sizeof t);
+}
+
+/* Whoever scores: this clock does not leap, and a frame that was refused or a release without
+ * EVENTS has no other. */
+uint32_t tfin_terminal_clock_s(void)
+{
+    return own->open_error != TFIN_OK ? 0 : clock_of(&own->engine);
 }
 
 /* The token is that of the event that waits for its outcome. */
@@ -181,11 +256,31 @@ static void audit_state(enum tfin_audit_state what)
     tfin_audit_state(&own->audit, tfin_terminal_clock_s(), what);
 }
 
+/* The event of `verdict` in the shadow that has its own state. A clock that has not begun would
+ * follow an event that the engine's clock does not. */
+static int count_apart(const tfin_verdict *verdict)
+{
+#ifdef TFIN_SHADOW_STATE
+    tfin_verdict shadows;
+    tfin_transfer *t = &own->transfer;
+    if (shadow() == NULL ||
+        (clock_of(&own->apart) == 0 && (verdict->flags & TFIN_FLAG_CLOCK) != 0) ||
+        score_in(&own->apart, own->event, &shadows) != TFIN_OK) {
+        return 0;
+    }
+    return tfin_slots_watches(&t->slots, &t->probation) &&
+           tfin_probation_count_apart(&t->probation, &own->apart, verdict, &shadows) == 1;
+#else
+    (void)verdict;
+    return 0;
+#endif
+}
+
 /* The monitor comes last: it may change the thresholds, from the next event on. A plug that is
  * pulled loses at most NOTES_EVERY events of what is counted, and no change. */
 void tfin_terminal_scored(const tfin_verdict *verdict)
 {
-    int changed = tfin_transfer_scored(&own->transfer, verdict);
+    int changed = tfin_transfer_scored(&own->transfer, verdict) | count_apart(verdict);
     if (changed) {
         tfin_audit_probation(&own->audit, tfin_terminal_clock_s(), &own->transfer.probation);
     }
@@ -243,13 +338,21 @@ int tfin_terminal_report(const uint32_t *counters, uint32_t count, uint32_t offs
 
 /* --------------------------------------------------------------------- what signed messages ask */
 
-static int erase_card(uint64_t token)
+static int erase_card_in(tfin_engine *engine, uint64_t token)
 {
 #ifdef TFIN_STATE_LOG
-    return tfin_state_log_erase_card(&own->state_log, token);
-#else
-    return tfin_erase_card(&own->engine, token);
+    if (is_kept(engine)) {
+        return tfin_state_log_erase_card(&own->state_log, token);
+    }
 #endif
+    return tfin_erase_card(engine, token);
+}
+
+static int erase_card(uint64_t token)
+{
+    int rc = erase_card_in(&own->engine, token);
+    int other = shadow() != NULL ? erase_card_in(shadow(), token) : TFIN_OK;
+    return rc != TFIN_OK ? rc : other;
 }
 
 static int apply_late_notice(tfin_notice *notice)
@@ -310,6 +413,9 @@ int tfin_terminal_reset(void)
 int tfin_terminal_imported(uint32_t from, uint32_t to, int rc)
 {
     if (to == tfin_state_size(&own->engine)) {
+        if (rc == TFIN_OK && shadow() != NULL) {
+            (void)tfin_reset(shadow()); /* it has not seen what the image has */
+        }
         rc = save(rc);
     }
     if (from == 0) {
@@ -354,6 +460,10 @@ int tfin_terminal_open(uint32_t record_bytes)
         tfin_open(&own->engine, tinyfin_pack, TINYFIN_PACK_BYTES, memory, sizeof memory, &trust);
 #endif
     if (own->open_error == TFIN_OK) {
+#ifdef TFIN_SHADOW_STATE
+        own->transfer.slots.apart = &own->apart;
+        own->transfer.slots.apart_memory = shadow_memory;
+#endif
 #ifdef TFIN_PORT_FLASH
         tfin_transfer_watch(&own->transfer, tfin_scratch);
 #endif
@@ -377,6 +487,7 @@ int tfin_terminal_step(void)
     }
 #endif
 #ifdef TFIN_STATE_LOG
+    follow();
     return tfin_state_log_step(&own->state_log);
 #else
     return 0;

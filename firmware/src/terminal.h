@@ -6,7 +6,8 @@
  *
  * What a board cannot keep costs nothing: without TFIN_PORT_FLASH there are no slots and no audit
  * log, without TFIN_STATE_LOG the state is in RAM alone, with TFIN_MONITOR_BYTES 0 nothing is
- * counted.
+ * counted. With TFIN_SHADOW_STATE there is memory for a second state, so that a pack with another
+ * feature program runs in shadow, too.
  *
  * There is one terminal, and one caller at a time.
  */
@@ -28,6 +29,10 @@
 #error "TFIN_STATE_LOG: the state is kept in flash, and this board has no TFIN_PORT_FLASH"
 #endif
 #include "slots/state_log.h"
+#endif
+
+#if defined TFIN_SHADOW_STATE && !defined TFIN_PORT_FLASH
+#error "TFIN_SHADOW_STATE: packs in shadow are in slots, and this board has no TFIN_PORT_FLASH"
 #endif
 
 #if defined TFIN_SEALED && !defined TFIN_PORT_FLASH
@@ -61,6 +66,10 @@ typedef struct tfin_terminal {
     tfin_audit audit;
     uint32_t reports; /* begun in this boot */
 #endif
+#ifdef TFIN_SHADOW_STATE
+    tfin_engine apart;       /* of a pack in shadow with a state of its own; closed without one */
+    const tfin_event *event; /* scored last */
+#endif
 #ifdef TFIN_STATE_LOG
     tfin_state_log state_log;
     uint8_t since_notes; /* events */
@@ -79,7 +88,8 @@ extern uint8_t tfin_scratch[TFIN_WIRE_FRAME_BYTES];
 int tfin_terminal_open(uint32_t record_bytes);
 
 /* As tfin_score, tfin_apply_outcome, tfin_apply_notice, tfin_rebase_time and tfin_reset; and the
- * state log and the audit log, where there are such, keep it. */
+ * state log and the audit log, where there are such, keep it. With TFIN_SHADOW_STATE the event and
+ * its record stay as they are until tfin_terminal_scored. */
 int tfin_terminal_score(const tfin_event *event, tfin_verdict *verdict);
 int tfin_terminal_outcome(const tfin_outcome *outcome);
 int tfin_terminal_notice(const tfin_notice *notice);

@@ -4,11 +4,14 @@
 #include <string.h>
 
 #include "flash.h"
+#include "flash_in_ram.h"
 #include "port.h"
 
 enum { ERASE = 1024, PROGRAM = 8, SLOT = 16 * ERASE, ALL = 2 * SLOT + 4 * ERASE };
 
 static uint8_t flash[ALL] __attribute__((aligned(16)));
+static uint8_t saved[ALL];
+static uint8_t changed[ALL / ERASE]; /* erase units, since flash_in_ram_save */
 static int made;
 
 const tfin_flash_map *tfin_port_flash_map(void)
@@ -33,6 +36,22 @@ const void *tfin_port_flash_at(uint32_t address)
     return flash + address;
 }
 
+void flash_in_ram_save(void)
+{
+    memcpy(saved, flash, sizeof saved);
+    memset(changed, 0, sizeof changed);
+}
+
+void flash_in_ram_restore(void)
+{
+    for (uint32_t unit = 0; unit < sizeof changed; unit++) {
+        if (changed[unit]) {
+            memcpy(flash + unit * ERASE, saved + unit * ERASE, ERASE);
+            changed[unit] = 0;
+        }
+    }
+}
+
 static void require(int condition)
 {
     if (!condition) {
@@ -53,6 +72,7 @@ int tfin_port_flash_program(uint32_t address, const void *data)
     require(address % PROGRAM == 0 && address < ALL);
     require(memcmp(flash + address, erased, PROGRAM) == 0);
     memcpy(flash + address, data, PROGRAM);
+    changed[address / ERASE] = 1;
     return 1;
 }
 
@@ -60,6 +80,7 @@ int tfin_port_flash_erase(uint32_t address)
 {
     require(address % ERASE == 0 && address < ALL);
     memset(flash + address, 0xFF, ERASE);
+    changed[address / ERASE] = 1;
     return 1;
 }
 

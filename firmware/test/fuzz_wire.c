@@ -6,12 +6,17 @@
  * that the host could take. With slots (TFIN_PORT_FLASH) also a changed pack that is installed as a
  * host would, sealed or not, and what becomes of it; what is signed, with fields that mean
  * something; and pieces of the state, sealed, which must open to what the state is.
+ *
+ * Every input begins with the RAM and the flash of a terminal that was started once, so an input
+ * that fails does so alone, too. A restart clears the RAM, and the input goes on.
  */
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "config.h"
+#include "flash_in_ram.h"
 #include "frame.h"
 #include "port.h"
 #include "rig.h"
@@ -27,7 +32,8 @@ enum {
     OP_DAMAGED,
     OP_INSTALL,
     OP_SIGNED,
-    OPS
+    OPS,
+    OP_SLOWLY = 0x80 /* a step of the terminal after every byte, not after every frame */
 };
 
 const uint32_t tfin_port_abilities = TFIN_PORT_EXIT | TFIN_PORT_REBOOT | TFIN_PORT_SPEED;
@@ -48,12 +54,47 @@ static uint16_t next;         /* the number that it expects */
 static uint8_t last[LONGEST]; /* the ordered frame before it, without CRC */
 static uint32_t last_size;
 static uint32_t session;
+static int slowly;
+static uint32_t boots, ticks;
+static uint64_t frames; /* of all inputs, for the report at the end */
+
+/* Variables of the application: ram_section.h. */
+extern uint64_t __start_terminal_zero[], __stop_terminal_zero[];
+extern uint64_t __start_terminal_data[], __stop_terminal_data[];
+enum { RAM_WORDS = 4096 };
+static uint64_t ram_of_power_up[RAM_WORDS], ram_of_start[RAM_WORDS];
 
 static void require(int condition)
 {
     if (!condition) {
         abort();
     }
+}
+
+/* Copies between two runs of words, where the sanitizer sees gaps between variables. */
+__attribute__((no_sanitize("address"), no_builtin("memcpy"))) static void
+copy_words(uint64_t *to, const uint64_t *from, size_t words)
+{
+    for (size_t i = 0; i < words; i++) {
+        to[i] = from[i];
+    }
+}
+
+static void save_ram(uint64_t *to)
+{
+    size_t zero = (size_t)(__stop_terminal_zero - __start_terminal_zero);
+    size_t data = (size_t)(__stop_terminal_data - __start_terminal_data);
+    require(zero + data <= RAM_WORDS);
+    copy_words(to, __start_terminal_zero, zero);
+    copy_words(to + zero, __start_terminal_data, data);
+}
+
+static void restore_ram(const uint64_t *from)
+{
+    size_t zero = (size_t)(__stop_terminal_zero - __start_terminal_zero);
+    copy_words(__start_terminal_zero, from, zero);
+    copy_words(__start_terminal_data, from + zero,
+               (size_t)(__stop_terminal_data - __start_terminal_data));
 }
 
 static void take_answer(void)
@@ -118,7 +159,8 @@ static void push(const uint8_t *line, uint32_t size)
 {
     for (uint32_t i = 0; i < size; i++) {
         tfin_wire_byte(line[i]);
-        while (tfin_wire_step() == TFIN_WIRE_HOLDS) {
+        frames += line[i] == 0;
+        while ((slowly || line[i] == 0) && tfin_wire_step() == TFIN_WIRE_HOLDS) {
         }
     }
 }
@@ -329,6 +371,14 @@ static void sign(const uint8_t **data, size_t *left)
     require(answer[0] == TFIN_CHALLENGE);
 }
 #else
+void flash_in_ram_save(void)
+{
+}
+
+void flash_in_ram_restore(void)
+{
+}
+
 static void install(const uint8_t **data, size_t *left)
 {
     (void)take(data, left, 1);
@@ -343,7 +393,9 @@ static void sign(const uint8_t **data, size_t *left)
 static void command(const uint8_t **data, size_t *left)
 {
     uint8_t payload[LONGEST];
-    uint32_t op = take(data, left, 1) % OPS;
+    uint32_t op = take(data, left, 1);
+    slowly = (op & OP_SLOWLY) != 0;
+    op = op % OP_SLOWLY % OPS;
     if (op == OP_INSTALL) {
         install(data, left);
         return;
@@ -388,23 +440,9 @@ static void command(const uint8_t **data, size_t *left)
     push((const uint8_t *)"", 1);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+/* A host greets; the pack runs, and its state is cold. */
+static void begin_session(void)
 {
-    static int started;
-    if (!started) {
-        size_t pack_size;
-        uint8_t *pack = rig_read(FUZZ_PACK, &pack_size);
-        require(pack_size == sizeof tinyfin_pack);
-        memcpy(tinyfin_pack, pack, pack_size);
-        rig_accept(tinyfin_pack, pack_size);
-        free(pack);
-        started = 1;
-        session = 0;
-        tfin_wire_start();
-    }
-    if (setjmp(ended) != 0) {
-        return 0;
-    }
     uint8_t greeting[7] = {TFIN_WIRE_VERSION};
     session++;
     memcpy(greeting + 1, &session, sizeof session);
@@ -412,22 +450,62 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     frame(TFIN_HELLO_REQUEST, 1, greeting, sizeof greeting);
     require(answer[0] == TFIN_HELLO &&
             memcmp(answer + TFIN_FRAME_HEAD + 4, &session, sizeof session) == 0);
-    /* the pack runs */
     require(answer[TFIN_FRAME_HEAD + 14] == 0 && answer[TFIN_FRAME_HEAD + 15] == 0);
     next = 0;
     last_size = 0;
     frame(TFIN_STATE_RESET, 0, NULL, 0);
     require(next == 1);
-    while (size > 0) {
-        command(&data, &size);
+}
+
+static void report(void)
+{
+    fprintf(stderr, "stat::number_of_frames: %llu\n", (unsigned long long)frames);
+}
+
+static void start(void)
+{
+    size_t pack_size;
+    uint8_t *pack = rig_read(FUZZ_PACK, &pack_size);
+    require(pack_size == sizeof tinyfin_pack);
+    memcpy(tinyfin_pack, pack, pack_size);
+    rig_accept(tinyfin_pack, pack_size);
+    free(pack);
+    save_ram(ram_of_power_up);
+    tfin_wire_start();
+    save_ram(ram_of_start);
+    flash_in_ram_save();
+    require(atexit(report) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static int started;
+    static const uint8_t *at; /* what is left of the input survives a restart */
+    static size_t left;
+    if (!started) {
+        start();
+        started = 1;
+    }
+    restore_ram(ram_of_start);
+    flash_in_ram_restore();
+    sent_size = session = boots = ticks = 0;
+    slowly = 0;
+    at = data;
+    left = size;
+    if (setjmp(ended) != 0) {
+        sent_size = 0;
+        restore_ram(ram_of_power_up);
+        tfin_wire_start();
+    }
+    begin_session();
+    while (left > 0) {
+        command(&at, &left);
     }
     return 0;
 }
 
 static void restart(void)
 {
-    sent_size = 0;
-    tfin_wire_start();
     longjmp(ended, 1);
 }
 
@@ -449,13 +527,11 @@ int tfin_port_set_baud(uint32_t baud)
 
 uint32_t tfin_port_entropy(void)
 {
-    static uint32_t boots;
     return ++boots;
 }
 
 uint32_t tfin_port_ticks(void)
 {
-    static uint32_t ticks;
     return ticks += 7;
 }
 

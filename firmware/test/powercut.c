@@ -355,23 +355,6 @@ int tfin_port_flash_erase(uint32_t address)
 
 /* -------------------------------------------------------------------------------------- engine */
 
-uint32_t tfin_crc32(uint32_t crc, const void *data, size_t size)
-{
-    static uint32_t table[256];
-    const uint8_t *at = data;
-    for (uint32_t i = table[1] != 0 ? 256 : 0; i < 256; i++) {
-        table[i] = i;
-        for (int bit = 0; bit < 8; bit++) {
-            table[i] = table[i] >> 1 ^ (table[i] & 1u ? 0xEDB88320u : 0);
-        }
-    }
-    crc = ~crc;
-    while (size-- != 0) {
-        crc = crc >> 8 ^ table[(crc ^ *at++) & 0xFFu];
-    }
-    return ~crc;
-}
-
 /* the first one is the factory's as well */
 static uint8_t packs[PACKS][MAX_PACK] __attribute__((aligned(TFIN_ALIGN)));
 static const uint32_t counters[PACKS] = {1, 2, 2};

@@ -7,7 +7,9 @@
  *     statecut noise TIMES     boots from flash whose bytes were changed, checksums made good
  *
  * What a cut leaves of the interrupted operation: nothing, a part, noise, all of it, or cells that
- * read now as one thing and now as another, until they are erased.
+ * read now as one thing and now as another, until they are erased. One terminal in two has worn
+ * flash: now and then a unit is not programmed, or only in part, and not erased, or only in part;
+ * the chip says so or does not. It may give the log up; what it acknowledged before stays.
  *
  * Checked: after every boot the state is that of before the cut, or, when it came during a call,
  * that of before the call, also when one of an image's two headers has rotted; flash is programmed
@@ -29,6 +31,8 @@
 enum { CARDS = 24, WAITING = 6, WORK = 4096 };
 
 static uint64_t erasures, events, images, came_back, notes_kept, second_sum;
+static int worn; /* the flash is */
+static uint64_t faults, given_up;
 static uint32_t cut_in_job; /* a cut comes in this job of the log; 0: none */
 /* of the log: erase, image, notes, first and second header, erase the half before */
 enum { JOBS = 6, HEADERS = 4 };
@@ -61,6 +65,21 @@ static int cut_here(void)
     return cut_in != 0 && --cut_in == 0;
 }
 
+/* This operation, of worn flash; more often outside the image, whose units are many, and most of
+ * all in the second header, which decides between two halves. */
+static int fails(void)
+{
+    enum { IMAGE = 2, SECOND = 5 };
+    uint32_t one_in = state_log.job == IMAGE    ? worn
+                      : state_log.job != SECOND ? worn / 8u
+                      : state_log.grows         ? 2u
+                                                : 8u;
+    int now = worn != 0 && choose(one_in) == 0;
+    operations += (uint32_t)now;
+    faults += (uint32_t)now;
+    return now;
+}
+
 int tfin_port_flash_program(uint32_t address, const void *data)
 {
     uint32_t size = map.program_bytes, unit = address / size;
@@ -70,6 +89,12 @@ int tfin_port_flash_program(uint32_t address, const void *data)
     }
     if (!erased(now, size) || !erased(later, size) || uncertain[unit]) {
         violated("what is programmed was erased before, and surely");
+    }
+    if (fails()) {
+        uint32_t part = choose(size);
+        memcpy(now, data, part);
+        memcpy(later, data, part);
+        return (int)choose(2);
     }
     int cut_now = cut_here();
     int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
@@ -98,6 +123,13 @@ int tfin_port_flash_erase(uint32_t address)
     erasures++;
     if (address % size != 0) {
         violated("a unit is erased at its beginning");
+    }
+    if (fails()) {
+        int is_told =
+            memchr(uncertain + address / map.program_bytes, 1, size / map.program_bytes) != NULL ||
+            choose(2) != 0;
+        erase_units(address, size, choose(2) ? NOTHING : PART);
+        return !is_told; /* a lie only where one reading tells what is there */
     }
     int cut_now = cut_here();
     int outcome = cut_now ? (int)choose(OUTCOMES) : ALL;
@@ -205,7 +237,8 @@ static void forget(void)
     uint32_t which = choose(CARDS);
     forgotten = cards[which];
     cards[which] = new_card();
-    if (tfin_state_log_erase_card(&state_log, forgotten) != TFIN_OK || in_flash(forgotten)) {
+    int done = tfin_state_log_erase_card(&state_log, forgotten) == TFIN_OK;
+    if (done ? in_flash(forgotten) : !worn) {
         violated("a card that is erased is not in flash");
     }
 }
@@ -285,7 +318,7 @@ static void act(void)
         events += outcome() == TFIN_OK;
     } else if (what < 66) {
         events += notice() == TFIN_OK;
-    } else if (what == 66 && choose(4) == 0) {
+    } else if (what == 66 && choose(2) == 0) {
         forget();
     } else if (what == 67) {
         while (tfin_state_log_step(&state_log)) {
@@ -311,14 +344,6 @@ static void boot(void)
 enum { POSSIBLE = 64 };
 static uint32_t possible[POSSIBLE], possible_count;
 
-static void allow(uint32_t state)
-{
-    if (possible_count == POSSIBLE) {
-        violated("not so many cuts without an image");
-    }
-    possible[possible_count++] = state;
-}
-
 static int is_possible(uint32_t state)
 {
     for (uint32_t i = 0; i < possible_count; i++) {
@@ -327,6 +352,17 @@ static int is_possible(uint32_t state)
         }
     }
     return 0;
+}
+
+static void allow(uint32_t state)
+{
+    if (is_possible(state)) {
+        return;
+    }
+    if (possible_count == POSSIBLE) {
+        violated("not so many cuts without an image");
+    }
+    possible[possible_count++] = state;
 }
 
 /* Boots until a boot is not cut. */
@@ -354,10 +390,11 @@ static void come_back(uint32_t before, uint32_t now)
         violated("a count comes back as it was kept, or later");
     }
     came_back += state_log.restored;
-    if (choose(8) == 0) {
+    if (choose(3) == 0) {
         while (tfin_state_log_step(&state_log)) {
         }
-        if (forgotten != 0 && erasure_shows && found == erased_card && in_flash(forgotten)) {
+        if (forgotten != 0 && erasure_shows && found == erased_card && in_flash(forgotten) &&
+            tfin_state_log_works(&state_log)) {
             violated("a card that is erased is not in flash");
         }
     }
@@ -375,6 +412,7 @@ static void new_terminal(void)
     memset(&map, 0, sizeof map);
     map.program_bytes = units[choose(5)];
     map.erased = choose(2) ? 0xFF : 0x00;
+    worn = choose(2) == 0 ? 64u << choose(8) : 0;
     map.state[0] = (tfin_flash_area){0, half, page};
     map.state[1] = (tfin_flash_area){half, half, page};
     memset(flash, map.erased, sizeof flash);
@@ -402,20 +440,28 @@ static void rot_a_header(void)
 
 static void walk(uint64_t steps)
 {
+    static uint64_t faults_then;
     for (volatile uint64_t step = 0; step < steps; step++) {
-        if (step % 20000u == 0) {
+        if (step % 5000u == 0) {
             new_terminal();
         }
-        cut_in = choose(40) == 0 ? 1u + choose(choose(3) == 0 ? 400 : 30) : 0;
+        faults_then = choose(8) == 0 ? faults : faults_then; /* after a fault a cut comes soon */
+        cut_in = choose(faults != faults_then ? 4 : 40) == 0
+                     ? 1u + choose(choose(3) == 0 ? 400 : 30)
+                     : 0;
         if (choose(100) == 0) {
             cut_in_job = 1u + choose(JOBS);
         }
-        volatile uint32_t before = learned();
+        volatile uint32_t before = cut_in != 0 || cut_in_job != 0 || worn ? learned() : 0;
         possible_count = state_log.grows ? 0 : possible_count;
         if (setjmp(power) == 0) {
             act();
             cut_in = 0;
-            if (choose(300) == 0) {
+            if (!tfin_state_log_works(&state_log)) { /* nothing is written any more */
+                given_up++;
+                come_back(before, learned());
+                new_terminal();
+            } else if (choose(faults != faults_then ? 3 : 300) == 0) {
                 uint32_t now = learned();
                 forgotten = 0;
                 rot_a_header();
@@ -486,9 +532,10 @@ int main(int argc, char **argv)
     }
     walk(strtoull(argv[1], NULL, 10));
     printf("%llu operations, %llu cuts, %llu erasures, %llu events, %llu images, %llu came back, "
-           "%llu times notes: nothing violated\n",
+           "%llu times notes, %llu faults, %llu given up: nothing violated\n",
            (unsigned long long)operations, (unsigned long long)cuts, (unsigned long long)erasures,
            (unsigned long long)events, (unsigned long long)images, (unsigned long long)came_back,
-           (unsigned long long)notes_kept);
+           (unsigned long long)notes_kept, (unsigned long long)faults,
+           (unsigned long long)given_up);
     return 0;
 }

@@ -67,7 +67,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     model = Terminal(writer, encode(Report(ID, 9, 1, b"pack id.", 60, sections), keys.report).data)
 
     @contextlib.contextmanager
-    def at_port(port: str) -> Iterator[SimpleNamespace]:
+    def at_port(port: str, *, baud: int = 115200) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(client=model)
 
     monkeypatch.setattr("tinyfin.hil.links.session.at_port", at_port)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,14 +12,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tests.support.cli import leaves_of, tinyfin
-from tests.support.process import call, tinyfin_process
+from tests.support.cli import leaves_of, parsed, tinyfin
+from tests.support.process import ROOT, call, tinyfin_process
 from tinyfin import __version__, errors
 from tinyfin.cli import VERBS, main
-from tinyfin.cli.old_spellings import renewed
 from tinyfin.cli.repack import command
 from tinyfin.optional_packages import install_command
-from tinyfin.pack.signing import generate_key, save_key
 
 HEAVY = ("tensorflow", "keras", "sklearn", "platformio", "SCons", "pyarrow", "pydantic", "numpy")
 
@@ -38,6 +37,24 @@ def test_help_documents_every_exit_code() -> None:
     text = tinyfin_process("--help").stdout
     for code in (0, 2, 3, 4, 5, 6, 7, 130):
         assert f"\n    {code}  " in text
+
+
+def groups_of(words: list[str], command: click.Command) -> list[list[str]]:
+    if not isinstance(command, click.Group):
+        return []
+    inner = [groups_of([*words, name], one) for name, one in command.commands.items()]
+    return [words, *(group for groups in inner for group in groups)]
+
+
+def test_the_help_of_every_group_has_whole_sentences() -> None:
+    context = click.Context(main)
+    verbs = [(verb, main.get_command(context, verb)) for verb, _, _ in VERBS]
+    groups = [words for verb, found in verbs if found for words in groups_of([verb], found)]
+    assert {"state", "command", "fleet"} < {words[0] for words in groups}
+    for words in groups:
+        listed = tinyfin(" ".join(words), "--help").stdout.partition("\nCommands:\n")[2]
+        assert listed, words
+        assert "..." not in listed, words
 
 
 def test_version() -> None:
@@ -121,66 +138,20 @@ def test_an_output_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
     assert str(tmp_path / "file") in done.stderr
 
 
-PACK = str(Path(__file__).parents[2] / "models" / "payment" / "model.tfpack")
-
-
-@pytest.mark.parametrize(
-    ("old", "now"),
-    [
-        ("features d.csv --inputs runs/r --out o.csv", "network-inputs runs/r d.csv --out o.csv"),
-        ("features d.csv --inputs=runs/r --with-part", "network-inputs runs/r d.csv --with-part"),
-        ("features d.csv --as-host card --out o", "host-fields d.csv --out o"),
-        ("repack runs/r", "sign runs/r"),
-        ("repack p.tfpack --key k --out q", "sign p.tfpack --key k --out q"),
-        ("repack runs/r --security-counter 3", "sign runs/r --security-counter 3"),
-    ],
-)
-def test_an_old_spelling_is_the_new_one_with_a_warning(
-    old: str, now: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("tinyfin.progress.say", said.append)
-    assert renewed(old.split()) == now.split()
-    (warning,) = said
-    assert warning.startswith("WARNING: ")
-    assert f"`tinyfin {now.split()[0]} " in warning
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        "",
-        "features amt_log",
-        "features d.csv --out o.csv --config c.toml",
-        "features --markdown nothing",
-        "features --inputs",
-        "repack --help",
-        "repack runs/r --per-1000=1 --key k",
-        "repack runs/r --rules r.toml --security-counter 2",
-        "bench m.tflite --target t --inputs x.npy",
-    ],
-)
-def test_what_is_spelled_as_ever_stays(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tinyfin.progress.say", pytest.fail)
-    assert renewed(words.split()) == words.split()
-
-
-def test_old_spellings_work(tmp_path: Path) -> None:
-    """In a shell; with --quiet the warning stays."""
-    table = tinyfin_process("features --markdown reasons")
-    assert table.stdout.startswith("| reason | text | given for |")
-    assert "python -m tinyfin.features.describe reasons" in table.stderr
-    signed = tinyfin_process(f"repack {PACK} --key {_key(tmp_path)} --out {tmp_path}/p -q")
-    assert "WARNING: this is spelled `tinyfin sign PACK` now" in signed.stderr
-    assert (tmp_path / "p").is_file()
-
-
 def test_a_decision_is_asked_for_by_a_decision(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, [str(tmp_path), "--security-counter", "3"])
     assert done.exit_code == 2
     assert "give a threshold, a budget, a cost or --rules" in done.output
 
 
-def _key(folder: Path) -> Path:
-    save_key(generate_key(), folder / "release.key")
-    return folder / "release.key"
+def test_the_models_are_made_by_commands_that_there_are() -> None:
+    """`make nightly` runs the lines at the top of each configuration."""
+    lines = [
+        line.removeprefix("#   tinyfin ")
+        for path in sorted((ROOT / "models").rglob("*.toml"))
+        for line in path.read_text().splitlines()
+        if line.startswith("#   tinyfin ")
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        parsed(shlex.split(line, comments=True))

@@ -43,7 +43,7 @@ def terminal(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Modelled:
     model = Modelled(oracle.Terminal(root, other=pack, running_counter=3))
 
     @contextlib.contextmanager
-    def at_port(port: str) -> Iterator[SimpleNamespace]:
+    def at_port(port: str, *, baud: int = 115200) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(client=model)
 
     monkeypatch.setattr("tinyfin.hil.links.session.at_port", at_port)

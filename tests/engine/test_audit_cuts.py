@@ -45,7 +45,7 @@ def build(folder: Path, sources: Path = SOURCE, *flags: str) -> Path:
     includes = [f"-I{path}" for path in (LIBRARY / "include", sources, SOURCE.parent)]
     includes += [f"-I{ROOT / 'firmware' / 'ports'}", f"-isystem{crypto}"]
     files = [TEST / "auditcut.c", *(sources / f"{name}.c" for name in NAMES)]
-    files += [SOURCE.parent / "bytes.c", LIBRARY / "src" / "crc32.c", PORT]
+    files += [SOURCE.parent / "bytes.c", TEST / "crc32_fast.c", PORT]
     files.append(crypto / "monocypher.c")
     options = ["-O2", "-std=gnu11", "-DTFIN_PORT_FLASH", *(f"-D{d}" for d in monocypher.DEFINES)]
     call(compiler(), *options, *flags, *includes, *files, "-o", program)

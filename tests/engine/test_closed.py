@@ -63,6 +63,7 @@ def arguments() -> dict[str, list[object]]:
         "tfin_network_plan": [],
         "tfin_monitor_bytes": [],
         "tfin_probation_possible": [space, ctypes.c_size_t(4096)],
+        "tfin_probation_possible_apart": [space, ctypes.c_size_t(4096)],
     }
     found["keep"] = list(keep)
     return found
@@ -82,6 +83,7 @@ QUIET = {
     "tfin_event_schema",
     "tfin_network_plan",
     "tfin_probation_possible",
+    "tfin_probation_possible_apart",
 }
 NAMES = [name for name in arguments() if name != "keep"]
 

@@ -28,6 +28,7 @@ def build(folder: Path, sources: Path = SOURCE, *flags: str) -> Path:
     includes = [f"-I{path}" for path in (LIBRARY / "include", sources, ROOT / "firmware" / "ports")]
     files = [
         TEST / "powercut.c",
+        TEST / "crc32_fast.c",
         *(sources / f"{name}.c" for name in ("slots", "journal", "keys", "commands")),
     ]
     files.append(SOURCE.parent / "bytes.c")

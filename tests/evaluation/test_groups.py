@@ -9,6 +9,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from tinyfin.config.lineage import without_slices
 from tinyfin.data.readers import read
 from tinyfin.data.side_columns import read_side_columns
 from tinyfin.errors import DataError
-from tinyfin.evaluation import ratios
+from tinyfin.evaluation import interventions, ratios
 from tinyfin.evaluation.groups import Group, read_groups
 from tinyfin.evaluation.proxies import proxy_figures, replicated_auc
 from tinyfin.evaluation.ratios import Counts, risk_ratio, worst_ratios
@@ -386,3 +387,88 @@ def test_errors_come_before_the_work(world: dict[str, Path], tmp_path: Path) -> 
     refused = tinyfin("evaluate", run, "--slices", "region=REGION", "--gate", gate, code=3).output
     assert "did you mean 'region'?" in refused
     assert "known are none" in tinyfin("evaluate", run, "--gate", gate, code=3).output
+
+
+# ------------------------------------------------------------- who is declined more, and why
+
+
+def test_interventions_are_those_of_the_groups(
+    world: dict[str, Path], found: dict[str, object]
+) -> None:
+    by_value = {(i["kind"], i["value"]): i for i in found["interventions"]}
+    south, large = by_value["region", "south"], by_value["twin", "large"]
+    assert south["online_ratio"]["low"] > 1
+    assert by_value["region", "north"]["explained"] == "not more"
+    # its large amounts are genuine twice as often, and the score cannot know
+    ratios = {k: i["observed_to_expected"]["ratio"] for k, i in by_value.items()}
+    assert all(ratios["region", r] > 1.5 * ratios["region", "south"] for r in ("north", "east"))
+    assert (large["explained"], large["online_ratio"]["low"] > 5) == ("by its frauds", True)
+    groups = found["groups"]["region"]["values"]
+    for value, own in groups.items():
+        one = by_value["region", value]
+        alerts = (one["online_per_1000"] + one["declined_per_1000"]) * one["rows"] / 1000
+        assert (one["rows"], one["frauds"]) == (own["rows"], own["frauds"])
+        assert alerts == pytest.approx(own["alerts"])
+    detected = sum(v["alerts"] and v["recall"] * v["frauds"] for v in groups.values())
+    above = found["pooled"]["expected_and_observed"]["all"]["above_threshold"]
+    assert detected == pytest.approx(above["observed"])
+    expected = sum(
+        v["recall"] * v["frauds"] / by_value["region", name]["observed_to_expected"]["ratio"]
+        for name, v in groups.items()
+    )
+    assert expected == pytest.approx(above["expected"])
+    card = " ".join((world["run"] / "MODEL_CARD.md").read_text().split())
+    assert "## Who is sent online or declined more" in card
+    assert "| region: south |" in card
+
+
+def test_one_feature_gives_one_reason_whoever_ranks(found: dict[str, object]) -> None:
+    """Amounts are all that this model sees, so no ranking can disagree."""
+    told = found["reasons"]
+    assert told["first"] == told["three"] == 1.0
+    assert told["alerts"] == 100 < told["of_alerts"]
+    assert told["first_interval"][0] == pytest.approx(100 / 103.84, abs=1e-3)  # Wilson, by hand
+
+
+@pytest.mark.parametrize(
+    ("frauds", "alerted", "says"),
+    [
+        (0.25, 0.04, "not by its frauds"),
+        (0.5, 0.04, "by its frauds"),
+        (0.75, 0.04, "by its frauds"),
+        (0.25, 0.02, "not more"),
+    ],
+)
+def test_frauds_that_do_not_come_explain_nothing(
+    frauds: float, alerted: float, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alerts have a probability of one half; of those of the group so many are fraud."""
+    n = 20_000
+    rows, own = np.arange(2 * n), np.arange(2 * n) < n
+    advice = np.where(rows % n < np.where(own, alerted, 0.02) * n, 1, 0).astype(np.uint8)
+    label = (advice > 0) & (rows % 100 < np.where(own, frauds, 0.5) * 100)
+    tx = SimpleNamespace(label=label.astype(np.int8))
+    fold = SimpleNamespace(rows=rows, advice=advice, calibrated=True)
+
+    def promised(tx: object, scored: object, masks: list[np.ndarray]) -> object:
+        (mask,) = masks
+        expected, half = 0.5 * mask.sum(), 1.96 * math.sqrt(0.25 * mask.sum())
+        return SimpleNamespace(
+            expected=expected,
+            low=expected - half,
+            high=expected + half,
+            observed=int(label[mask].sum()),
+        )
+
+    monkeypatch.setattr(interventions, "promised", promised)
+    monkeypatch.setattr(interventions, "slices_of", lambda tx, rows: ())
+    group = Group("ORIGIN", ("abroad", "here"), (~own).astype(np.int64))
+    abroad, here = interventions.interventions(tx, [fold], {"origin": group})  # type: ignore[arg-type, list-item]  # stand for both
+    assert abroad.explained == says
+    assert here.explained == "not more"
+    assert abroad.observed_to_expected.ratio == pytest.approx(frauds / 0.5)
+    theirs = relative_risk(int(advice[own].sum()), n, int(advice[~own].sum()), n)
+    low, high = theirs.confidence_interval(0.95)
+    ours = [abroad.online_ratio.ratio, abroad.online_ratio.low, abroad.online_ratio.high]
+    assert ours == pytest.approx([theirs.relative_risk, low, high], rel=1e-4)
+    assert math.isnan(abroad.declined_ratio.ratio), "nobody was declined"

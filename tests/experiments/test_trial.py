@@ -25,10 +25,10 @@ from tinyfin.experiments.statistics import Arm, compare
 from tinyfin.experiments.trial import Experiment, Plan, drawn, read, start
 from tinyfin.field.keys import terminal_keys
 from tinyfin.field.report import COUNTERS, Report, Tag, encode
+from tinyfin.fleet.inventory import Terminal
 from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import Lake, date_of
 from tinyfin.pack.signing import generate_key, key_from_seed
-from tinyfin.rollout.definition import Terminal
 
 PACKS = {"control": bench.PACK, "treatment": ROOT / "models" / "label_free" / "model.tfpack"}
 PERSON = key_from_seed(bytes(32))  # who is drawn follows from it

@@ -15,12 +15,21 @@ from tinyfin import simulator
 from tinyfin.config import Config, Simulate, from_table, load
 from tinyfin.data.readers import read
 from tinyfin.features.auto import fed_names, resolve_names
-from tinyfin.features.catalogue import AUTO, BY_NAME, COMPROMISED, DEFAULT, HOST, OVER_DAYS, STREAM
+from tinyfin.features.catalogue import (
+    AUTO,
+    BY_NAME,
+    COMPROMISED,
+    DEFAULT,
+    HOST,
+    HOST_ODDS,
+    OVER_DAYS,
+    STREAM,
+)
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import OWN_FEATURE_ID
 from tinyfin.features.selection import select
 from tinyfin.oracle import OracleEngine
-from tinyfin.schema import HOST_FIELDS
+from tinyfin.schema import HOST_FIELDS, HOST_ODDS_FIELDS
 from tinyfin.training.dataset import compute_features
 from tinyfin.training.run_folder import RunFolder
 
@@ -146,6 +155,11 @@ def test_a_hosts_fields_give_the_catalogues_features() -> None:
     assert 38 not in {feature.reason for feature in select(found)}
     without = resolve_names(config_of(LITTLE, **HOSTED), list(LITTLE.values()))
     assert not set(HOST) & set(without.names)
+    odds = {field.name: field.name for field in HOST_ODDS_FIELDS}
+    more = config_of({**LITTLE, **HOST_COLUMNS, **odds}, schema={"extends": "payment_host_odds"})
+    found = resolve_names(more, [*columns, *odds])
+    assert found.names[-2:] == list(HOST_ODDS)
+    assert not found.define
     # a host that knows the week only
     week = ["host_card_mean_7d_minor", "host_card_count_7d"]
     data = {**LITTLE, **{name: name for name in week}}

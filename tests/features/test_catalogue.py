@@ -14,7 +14,7 @@ from tinyfin.features.graph import is_late
 from tinyfin.features.selection import select
 from tinyfin.oracle import OracleEngine
 from tinyfin.pack.container import build_pack
-from tinyfin.schema import PAYMENT, PAYMENT_HOST
+from tinyfin.schema import PAYMENT, PAYMENT_HOST_ODDS
 from tinyfin.twin import Twin
 
 # name: (id, reason). Packs, logs and receipts hold these: a line may be added, never changed
@@ -55,7 +55,7 @@ def test_ids_and_names_are_unique() -> None:
     assert all(0 < feature.id < 0xF000 for feature in FEATURES)
     assert all(feature.reason in {0, *REASONS} for feature in FEATURES)
     assert all(feature.definition and feature.catches for feature in FEATURES)
-    assert not {feature.name for feature in FEATURES} & set(PAYMENT_HOST.names)
+    assert not {feature.name for feature in FEATURES} & set(PAYMENT_HOST_ODDS.names)
     assert {feature.id for feature in FEATURES if feature.id <= 44} == {*range(1, 45)}
 
 
@@ -108,14 +108,14 @@ def _random_values(rng: np.random.Generator) -> tuple[list[int], int]:
         "host_card_known_frauds": (-1, 0, 1, 99, 100, 101, -(2**31)),
     }
     values = []
-    for field in PAYMENT_HOST.fields:
+    for field in PAYMENT_HOST_ODDS.fields:
         if field.name == "transaction_type":
             values.append(int(rng.choice((0, 0, 0, 1, 3, 4, 4, 6))))
         elif field.type == "enum":
             values.append(int(rng.integers(-1, len(field.values))))
         else:
             values.append(int(rng.choice(np.array(choices.get(field.name, (0, 1, 2, 9)), object))))
-    every = 2 ** len(PAYMENT_HOST.fields) - 1
+    every = 2 ** len(PAYMENT_HOST_ODDS.fields) - 1
     present = every if rng.random() < 0.7 else int(rng.integers(0, every + 1))
     return values, present
 
@@ -123,15 +123,15 @@ def _random_values(rng: np.random.Generator) -> tuple[list[int], int]:
 def test_every_feature_is_the_oracles_and_moves() -> None:
     program = compile_program(
         [feature.name for feature in FEATURES],
-        PAYMENT_HOST,
+        PAYMENT_HOST_ODDS,
         pending=3,
         card_sets=2,
         card_ways=2,
         terminal_labels=5,
         card_labels=2,
     )
-    twin = Twin(build_pack(PAYMENT_HOST, program))
-    oracle = OracleEngine(program.payload, PAYMENT_HOST)
+    twin = Twin(build_pack(PAYMENT_HOST_ODDS, program))
+    oracle = OracleEngine(program.payload, PAYMENT_HOST_ODDS)
     assert twin.memory_size == program.memory_bytes()
     assert twin.state_size == 64 + program.state_bytes
     rng = np.random.default_rng(0)

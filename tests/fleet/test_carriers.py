@@ -25,15 +25,17 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from paho.mqtt.enums import CallbackAPIVersion
+from uvicorn import Server
 
 from tests.support import fleet as bench
 from tests.support.cli import tinyfin, tinyfin_json
 from tinyfin.errors import InputError, LinkError
 from tinyfin.fleet import durable, kafka
 from tinyfin.fleet.admission import Admission, kept_aside
-from tinyfin.fleet.http import server
+from tinyfin.fleet.http import configuration
 from tinyfin.fleet.lake import Lake
-from tinyfin.fleet.mqtt import Broker, Subscriber
+from tinyfin.fleet.mqtt import Broker, subscribed
+from tinyfin.http_server import Listening
 
 pytestmark = pytest.mark.live
 REPORTS = bench.fleet(2, 2)
@@ -74,9 +76,8 @@ def waiting(lake: Lake) -> set[bytes]:
 def serving(
     door: Admission, pem: SimpleNamespace | None, deadline_s: float = DEADLINE_S
 ) -> Iterator[str]:
-    tls = {} if pem is None else {"certificate": pem.server, "key": pem.server_key}
-    clients = None if pem is None else pem.authority
-    made = server(door, "127.0.0.1", 0, **tls, clients=clients, deadline_s=deadline_s)
+    tls = () if pem is None else (pem.server, pem.server_key, pem.authority)
+    made = Server(configuration(door, Listening("127.0.0.1", 0, *tls), deadline_s))
     running = threading.Thread(target=made.run)
     running.start()
     until(lambda: made.started)
@@ -146,7 +147,7 @@ def test_the_server_is_ended(lake: Lake, tmp_path: Path, ending: signal.Signals)
         for data in REPORTS:
             assert httpx.post(url, content=data, trust_env=False, timeout=60).status_code == 201
         running.send_signal(ending)
-        assert running.wait(DEADLINE_S) == {signal.SIGTERM: 143, signal.SIGKILL: -9}[ending]
+        assert running.wait(DEADLINE_S) == {signal.SIGTERM: 0, signal.SIGKILL: -9}[ending]
     if ending == signal.SIGKILL:
         assert waiting(lake) == set(REPORTS)
         bench.take(lake)
@@ -165,13 +166,11 @@ def test_https_asks_for_a_certificate(
 
 def test_no_server_without_tls_for_other_machines(door: Admission, pem: SimpleNamespace) -> None:
     with pytest.raises(InputError, match="over TLS alone"):
-        server(door, "0.0.0.0", 0)
+        configuration(door, Listening("0.0.0.0"))
     with pytest.raises(InputError, match="needs all of"):
-        server(door, "127.0.0.1", 0, certificate=pem.server, key=pem.server_key)
+        configuration(door, Listening(certificate=pem.server, key=pem.server_key))
     with pytest.raises(InputError, match="TLS: "):
-        server(
-            door, "127.0.0.1", 0, certificate=pem.server, key=pem.client_key, clients=pem.authority
-        )
+        configuration(door, Listening("127.0.0.1", 0, pem.server, pem.client_key, pem.authority))
 
 
 # -------------------------------------------------------------------------------- MQTT
@@ -233,17 +232,13 @@ def send(broker: Broker, messages: list[bytes]) -> None:
 @needs_mosquitto
 def test_mqtt(lake: Lake, door: Admission, broker: Broker) -> None:
     said: list[str] = []
-    subscriber = Subscriber(broker, door, said.append)
-    subscriber.start()
-    send(broker, [REPORTS[0], FORGED, REPORTS[0], REPORTS[1]])
-    until(lambda: waiting(lake) == set(REPORTS[:2]) and said)
-    subscriber.stop()
+    with subscribed(broker, door, said.append):
+        send(broker, [REPORTS[0], FORGED, REPORTS[0], REPORTS[1]])
+        until(lambda: waiting(lake) == set(REPORTS[:2]) and said)
     assert kept_aside(lake) == {"mac": 1}
     send(broker, REPORTS[2:])  # nobody listens: the broker keeps them
-    again = Subscriber(broker, door, said.append)
-    again.start()
-    until(lambda: waiting(lake) == set(REPORTS))
-    again.stop()
+    with subscribed(broker, door, said.append):
+        until(lambda: waiting(lake) == set(REPORTS))
 
 
 @needs_mosquitto
@@ -253,15 +248,11 @@ def test_mqtt_acknowledges_what_is_on_the_disk(
     """A full disk: the message is not acknowledged, and comes again."""
     with monkeypatch.context() as full:
         full.setattr(door, "deliver", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
-        subscriber = Subscriber(broker, door, print)
-        subscriber.start()
-        send(broker, REPORTS[:1])
-        until(lambda: subscriber.failure)
-        subscriber.stop()
-    again = Subscriber(broker, door, print)
-    again.start()
-    until(lambda: waiting(lake) == set(REPORTS[:1]))
-    again.stop()
+        with subscribed(broker, door, print) as failures:
+            send(broker, REPORTS[:1])
+            until(lambda: failures)
+    with subscribed(broker, door, print):
+        until(lambda: waiting(lake) == set(REPORTS[:1]))
 
 
 @needs_mosquitto
@@ -269,10 +260,13 @@ def test_mqtt_asks_for_certificates(door: Admission, broker: Broker, pem: Simple
     for who in ("stranger", None):
         given = {} if who is None else {"certificate": pem.stranger, "key": pem.stranger_key}
         other = Broker(broker.host, broker.port, authorities=pem.authority, **given)
-        with pytest.raises(LinkError):
-            Subscriber(other, door, print).start()
-    with pytest.raises(InputError, match="over TLS alone"):
-        Subscriber(Broker("broker.example"), door, print)
+        with pytest.raises(LinkError), subscribed(other, door, print):
+            pass
+    with (
+        pytest.raises(InputError, match="over TLS alone"),
+        subscribed(Broker("broker.example"), door, print),
+    ):
+        pass
 
 
 # ------------------------------------------------------------------------------- Kafka

@@ -27,8 +27,8 @@ from tinyfin.fleet.monitors import (
     OTHERS,
     WINDOW,
     FleetCounts,
-    _increments,
     _matrix,
+    increments,
     read_counts,
     read_strata,
 )
@@ -56,11 +56,11 @@ reading = st.tuples(
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(reading, min_size=1, max_size=12))
-def test_increments_are_those_of_window(rows: list[Any]) -> None:
+def testincrements_are_those_of_window(rows: list[Any]) -> None:
     first, boot, halvings, events = (np.array([row[i] for row in rows]) for i in range(4))
     first[0] = True
     lists = pa.array([row[4] for row in rows], pa.list_(pa.uint16()))
-    found = _increments(*_matrix(lists, SECTION), 3, first, boot, halvings, events)
+    found = increments(*_matrix(lists, SECTION), 3, first, boot, halvings, events)
     before = None
     for i, row in enumerate(rows):
         now = MonitorCounts(row[3], row[2], 0, split_counts(row[4], SECTION), row[1])
@@ -296,9 +296,9 @@ def test_terminals_that_no_inventory_names(place: SimpleNamespace, tmp_path: Pat
     path.write_text(f"terminal,mcc,town\n{bench.terminal(0).hex()},5411,A\n")
     lake = place.calm.lake
     strata = read_strata(lake, path)
-    assert strata == {lake.key.terminal(bench.terminal(0)): "5411, A"}
+    assert strata == {lake.key.terminal(bench.terminal(0)): "5411/A"}
     with connect(lake) as base:
-        assert set(read_counts(base, place.pack, strata).stratum) == {"5411, A", OTHERS}
+        assert set(read_counts(base, place.pack, strata).stratum) == {"5411/A", OTHERS}
         assert set(read_counts(base, place.pack).stratum) == {ALL}
 
 

@@ -62,7 +62,8 @@ def test_any_order_and_repetition(
 def test_a_merge_that_keeps_what_came_last_is_noticed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(tables._ORDER, "report", (["terminal", "boot"], []))
+    kept = tables._MERGED["report"].replace("ORDER BY number DESC, digest DESC", "")
+    monkeypatch.setitem(tables._MERGED, "report", kept)
     lake = bench.new_lake(folder / "control")
     newer, older = bench.made([bench.reading(0, 0, n, number=n, boot_nonce=1) for n in (3, 2)])
     bench.take(lake, newer)

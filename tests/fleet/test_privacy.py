@@ -20,7 +20,7 @@ from tinyfin.data.cards import is_luhn
 from tinyfin.fleet import publish
 from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import Lake
-from tinyfin.fleet.publish import TOTAL, Cell, Key, suppressed, with_totals
+from tinyfin.fleet.publish import TOTAL, Cell, Key, suppressed
 from tinyfin.fleet.upkeep import erase, retain
 
 AMOUNT = 987_654_321
@@ -193,6 +193,15 @@ def small_sums(table: dict[Key, Cell], shown: set[Key]) -> list[list[Key]]:
             if out and total in shown and rest.is_small:
                 found.append(out)
     return found
+
+
+def with_totals(cells: dict[Key, Cell]) -> dict[Key, Cell]:
+    """The cells, and those of the totals of rows, columns and all."""
+    table = dict(cells)
+    for (row, column), cell in cells.items():
+        for key in ((row, TOTAL), (TOTAL, column), (TOTAL, TOTAL)):
+            table.setdefault(key, Cell()).add(cell)
+    return table
 
 
 cell_sizes = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), min_size=12, max_size=12)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import terminal_drift as drift_demo
+from benchmarks.terminal_reports import Reading, reports
 from tests.support import fleet as bench
 from tests.support.cli import filled, tinyfin, tinyfin_json
 from tests.support.run_json import RUN
 from tinyfin.fleet.labels import add_labels
 from tinyfin.fleet.lake import date_of
-from tinyfin.fleet.simulated import Reading, reports
 from tinyfin.fleet.views import VIEWS, connect, rows_of
 from tinyfin.twin import Twin
 
@@ -93,8 +93,22 @@ def test_labels_join_and_mature(tmp_path: Path) -> None:
     assert [row["mature"] for row in rows] == [True] * 3 + [False] * 3
     status = tinyfin_json(f"fleet status {lake.path}")
     assert status["labels"] == 40
-    assert status["label_delay_seconds"] == pytest.approx(25 / 24)
+    assert status["label_delay_days"] == pytest.approx(25 / 24)
     assert status["immature_from"] == rows[3]["day"]
+
+
+def test_a_clock_that_is_ahead_makes_nothing_mature(tmp_path: Path) -> None:
+    """Nor is its day the last one of the lake."""
+    lake = bench.new_lake(tmp_path / "lake")
+    bench.take(lake, *bench.fleet(3, 6))
+    add_labels(lake, [bench.label_file(tmp_path / "labels.csv", 40)])
+    before = tinyfin_json(f"fleet status {lake.path}")
+    ahead = bench.reading(0, 36_524 - bench.FIRST_DAY, 9999, boot_nonce=7)  # a clock in 2100
+    bench.take(lake, *bench.made([ahead]))
+    after = tinyfin_json(f"fleet status {lake.path}")
+    assert after["reports"] == before["reports"] + 1
+    for name in ("last_day", "immature_from"):
+        assert after[name] == before[name]
 
 
 def test_a_label_that_is_taken_back(tmp_path: Path) -> None:
@@ -217,7 +231,7 @@ def test_notices_against_those_of_training(tmp_path: Path) -> None:
     bench.take(lake, *bench.made([bench.reading(0, 0, 50)]))
     add_labels(lake, [bench.label_file(tmp_path / "labels.csv", 20)])
     facts = tinyfin_json(f"fleet pack {lake.path} {run}")
-    assert (facts["notice_share"], facts["label_delay_seconds"]) == (8 / 36, 7.0)
+    assert (facts["notice_share"], facts["label_delay_days"]) == (8 / 36, 7.0)
     status = tinyfin_json(f"fleet status {lake.path}")
     assert list(status["notice_share"].values()) == [{"came": 0.1, "training": 8 / 36}]
     assert list(status["notice_delay_days"].values()) == [{"came": 25 / 24, "training": 7.0}]

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
+from benchmarks.terminal_reports import reports
 from tests.support import fleet as bench
 from tinyfin.errors import ToolError
 from tinyfin.field.probation import parse_image
 from tinyfin.field.report import Slots, parse_report
-from tinyfin.fleet.simulated import reports
 from tinyfin.oracle.probation import Bounds, Counts
 from tinyfin.wire.slot_frames import Phase, Place, Reason
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.registries import START_S, contents, key, policy, registry
+from tests.support.registries import START_S, Contents, contents, key, policy, registry
 from tinyfin.errors import InputError
 from tinyfin.output_claims import claimed
 from tinyfin.registry import log as log_module
-from tinyfin.registry.contents import Contents
 from tinyfin.registry.events import parse_line
 from tinyfin.registry.registry import LOG, Registry
 
@@ -171,9 +170,9 @@ def damage(place: Path, held: Contents, **how: Any) -> list[tuple[int, str, str]
         nonlocal made
         made += 1
         registry(place / str(made))
-        return lambda: Registry(place / str(made)).add(held, key("a"), now_s=NOW)
+        return lambda: Registry(place / str(made)).add(held.files, key("a"), now_s=NOW)
 
-    registry(place / "whole").add(held, key("a"), now_s=NOW)
+    registry(place / "whole").add(held.files, key("a"), now_s=NOW)
     wanted = tree(place / "whole")
     for count, when in cuts(begun, **how):
         folder = place / str(made)
@@ -184,7 +183,7 @@ def damage(place: Path, held: Contents, **how: Any) -> list[tuple[int, str, str]
         again = Registry(folder)
         try:
             if head.number == 1:
-                again.add(held, key("a"), now_s=NOW)
+                again.add(held.files, key("a"), now_s=NOW)
                 if tree(folder) != wanted:
                     wrong.append("other bytes than without the cut")
             else:
@@ -231,7 +230,7 @@ def test_a_torn_line_is_reported_and_the_next_event_takes_its_place(
     tmp_path: Path, held: Contents
 ) -> None:
     made = registry(tmp_path / "r")
-    made.add(held, key("a"), now_s=NOW)
+    made.add(held.files, key("a"), now_s=NOW)
     log = tmp_path / "r" / LOG
     whole = log.read_bytes()
     for torn in (b'{"actor":{"key":', b"\0" * 700, b'{"actor"\0\0\0\n'):
@@ -252,7 +251,7 @@ def test_a_full_disk_takes_nothing_back_and_records_nothing(
     tmp_path: Path, held: Contents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = registry(tmp_path / "r")
-    made.add(held, key("a"), now_s=NOW)
+    made.add(held.files, key("a"), now_s=NOW)
     whole = (tmp_path / "r" / LOG).read_bytes()
     honest = os.pwrite
 
@@ -270,7 +269,7 @@ def test_a_full_disk_takes_nothing_back_and_records_nothing(
 
 
 def test_two_processes_append_at_once(tmp_path: Path, held: Contents) -> None:
-    registry(tmp_path / "r").add(held, key("a"), now_s=NOW)
+    registry(tmp_path / "r").add(held.files, key("a"), now_s=NOW)
     pack = held.facts.pack_id
 
     def work(name: str) -> None:
@@ -305,7 +304,7 @@ def test_waiting_for_the_log_has_a_deadline(
 
     def work() -> None:
         try:
-            Registry(tmp_path / "r").add(held, key("a"), now_s=NOW)
+            Registry(tmp_path / "r").add(held.files, key("a"), now_s=NOW)
         except InputError as error:
             said.append(str(error))
 
@@ -320,8 +319,8 @@ def test_waiting_for_the_log_has_a_deadline(
 def test_the_clock_must_not_be_behind(tmp_path: Path, held: Contents) -> None:
     made = registry(tmp_path / "r", policy("a", "b", "c"))
     with pytest.raises(InputError, match=r"its time 2026-.* is before that of event 1"):
-        made.add(held, key("a"), now_s=START_S - 1)
+        made.add(held.files, key("a"), now_s=START_S - 1)
     with pytest.raises(InputError, match="none of the policy's"):
-        made.add(held, key("nobody"), now_s=NOW)
+        made.add(held.files, key("nobody"), now_s=NOW)
     assert len(made.events()) == 1
     assert parse_line((tmp_path / "r" / LOG).read_bytes()).number == 1

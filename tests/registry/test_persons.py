@@ -166,7 +166,7 @@ def late(made: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     held = contents(folder)
     with monkeypatch.context() as patched:
         patched.setattr("tinyfin.registry.log.time", SimpleNamespace(time=lambda: YEAR_9999))
-        made.add(held, key("a"))
+        made.add(held.files, key("a"))
     return held.facts.pack_id
 
 
@@ -178,11 +178,11 @@ def test_a_time_that_the_clock_has_not_reached_is_refused(
     clock = SimpleNamespace(time=lambda: NOW)
     monkeypatch.setattr("tinyfin.registry.log.time", clock)
     if ahead_s == 600:
-        made.add(held, key("a"), now_s=NOW + ahead_s)
+        made.add(held.files, key("a"), now_s=NOW + ahead_s)
         assert made.verify()[1] == []
         return
     with pytest.raises(InputError, match=r"'added': its time .* is later than the clock"):
-        made.add(held, key("a"), now_s=NOW + ahead_s)
+        made.add(held.files, key("a"), now_s=NOW + ahead_s)
     with pytest.raises(InputError, match="later than the clock"):
         Registry.create(tmp_path / "other", policy("a", "b"), key("a"), now_s=NOW + ahead_s)
     assert len(made.events()) == 1
@@ -216,7 +216,7 @@ def test_an_event_of_the_far_future_stops_nobody(
 
 def test_a_halt_that_is_dated_back_changes_no_past(tmp_path: Path) -> None:
     made, held = registry(tmp_path / "r"), contents(tmp_path / "run")
-    made.add(held, key("a"), now_s=NOW)
+    made.add(held.files, key("a"), now_s=NOW)
     made.record("halted", held.facts.pack_id, {"why": "so"}, key("b"), now_s=START_S - 9999)
     assert made.verify()[1] == []
     before = "2026-10-26T08:00:00Z"

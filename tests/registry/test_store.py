@@ -27,7 +27,7 @@ FILES = {"metrics.json": b'{"schema_version": 1}', "MODEL_CARD.md": b"# Card"}
 def filled(folder: Path, run: Path) -> Registry:
     made = registry(folder)
     held = contents(run, FILES)
-    made.add(held, key("a"), now_s=START_S + 60)
+    made.add(held.files, key("a"), now_s=START_S + 60)
     evidence = {"seen.csv": b"a,b\n", "monitor.json": b"[]"}
     made.validate(held.facts.pack_id, evidence, key("b"), now_s=START_S + 120)
     return made
@@ -124,7 +124,7 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     other.write_bytes(b"other")
     with pytest.raises(InputError, match=r"there is another metrics\.json already"):
         gather(tmp_path / "run", [other])
-    assert gather(tmp_path / "run", [tmp_path / "run" / "metrics.json"]).files == held.files
+    assert gather(tmp_path / "run", [tmp_path / "run" / "metrics.json"]) == held.files
     with pytest.raises(InputError, match=r"cannot be read.*check the path"):
         gather(tmp_path / "gone")
 

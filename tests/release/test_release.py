@@ -17,13 +17,15 @@ import pytest
 from tests.support.cli import tinyfin, tinyfin_json
 from tinyfin import simulator
 from tinyfin.config import Simulate, load
-from tinyfin.pack.container import open_pack, with_sections
+from tinyfin.pack.container import open_pack, parse_pack, with_sections
 from tinyfin.quantization.workflow import quantize
 from tinyfin.registry.contents import gather
 from tinyfin.release import judgement
 from tinyfin.release.bounds import wilks
 from tinyfin.release.paired import bins_of
 from tinyfin.results.release import RULES, Release
+from tinyfin.rollout.definition import Terminal, define
+from tinyfin.rollout.policy import Policy
 from tinyfin.training.workflow import train
 
 AS_OF = "2026-01-01"
@@ -130,6 +132,17 @@ def test_a_good_candidate_is_released(
     assert facts.extrapolated
     assert (facts.looks[0].far, facts.looks[0].psi_q10) >= facts.looks[0].largest[::2]
     assert [one.share for one in facts.sees] != [[0.0]] * 5
+    assert facts.alerts_ratio is not None
+    if facts.alerts_ratio > 1:
+        assert facts.alerts_factor == pytest.approx(2 * facts.alerts_ratio, abs=1 / 256)
+    campaign = define(
+        "north",
+        tmp_path / "model.tfpack",
+        place / "parent",
+        Policy(),
+        [Terminal("0" * 15 + "1", "")],
+    )
+    assert campaign.promise.alerts_ratio == facts.alerts_ratio
     assert "<svg" in (tmp_path / "release.html").read_text()
     assert "## Probation" in (tmp_path / "release.md").read_text()
 
@@ -234,6 +247,32 @@ def test_another_feature_program_goes_on_trial_cold(released: Callable[..., Rele
     assert "too-different" not in rules(found)
 
 
+def test_another_feature_program_is_judged_beside_its_own_state(
+    released: Callable[..., Release], tmp_path: Path
+) -> None:
+    """The shadow begins cold with DATA, the parent does not: what terminals count of it are the
+    bounds' windows."""
+    both = ("--trial-events", 150, "--look", 100)
+    cold = released("other", *ALL, *both).probation
+    found = released("other", *ALL, *both, "--shadow-state").probation
+    assert cold is not None
+    assert found is not None
+    assert found.shadow
+    assert found.own_state
+    assert found.trial is not None
+    assert cold.trial is not None
+    assert found.trial.largest[0] >= cold.trial.largest[0], "warm trials and cold ones"
+    assert found.days > cold.days
+    assert "a state of its own" in (tmp_path / "release.md").read_text()
+
+
+def test_a_parent_with_the_same_program_shares_its_state(released: Callable[..., Release]) -> None:
+    found = released("good", *ALL, "--look", 200, "--shadow-state").probation
+    assert found is not None
+    assert found.shadow
+    assert not found.own_state
+
+
 def test_the_first_release_has_no_probation(place: Path, tmp_path: Path) -> None:
     found = tinyfin_json(
         "release",
@@ -275,15 +314,16 @@ def test_a_key_signs_the_release(
     tinyfin("keygen", tmp_path / "release.key")
     found = released("good", *ALL, "--key", tmp_path / "release.key")
     assert (tmp_path / "public.key").is_file()
-    held = gather(place / "good", [])
-    assert (held.facts.pack_id, held.facts.development) == (found.run_pack, True)
+    held = parse_pack(gather(place / "good", [])[0][1])
+    assert (held.pack_id.hex(), held.development) == (found.run_pack, True)
     (place / "good" / "release").symlink_to(tmp_path)
-    held = gather(place / "good")
-    assert (held.facts.pack_id, held.facts.development) == (found.candidate.pack_id, False)
-    assert held.facts.signed_by == found.candidate.signed_by
-    page = dict(held.files)["release.html"].decode()
-    assert held.facts.signed_by in page
-    assert held.facts.pack_id[:16] in page
+    kept = gather(place / "good")
+    held = parse_pack(kept[0][1])
+    assert (held.pack_id.hex(), held.development) == (found.candidate.pack_id, False)
+    assert f"{held.key_id:08x}" == found.candidate.signed_by
+    page = dict(kept)["release.html"].decode()
+    assert found.candidate.signed_by in page
+    assert held.pack_id.hex()[:16] in page
     (place / "good" / "release").unlink()
     assert not open_pack(tmp_path / "model.tfpack").development
 

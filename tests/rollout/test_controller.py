@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.campaigns import CAMPAIGN, HOUR0, Fleet, run, short_policy, terminal
+from tests.support.campaigns import HOUR0, Fleet, ranks, run, short_policy
 from tinyfin.errors import InputError
-from tinyfin.rollout import gates
+from tinyfin.rollout import controller, gates
 from tinyfin.rollout.controller import Rollout, State, Tick
 from tinyfin.rollout.gates import Promise
 from tinyfin.rollout.members import NEVER, Seen, Stage
@@ -23,10 +23,8 @@ STOPPED = (State.ROLLING_BACK, State.ROLLED_BACK)
 
 
 def campaign(members: int = 100, policy: Policy = POLICY, **more: Any) -> Rollout:
-    made = Rollout(
-        policy, CAMPAIGN, [terminal(n) for n in range(members)], np.arange(members) % 2, **more
-    )
-    made.approve()
+    made = Rollout(policy, ranks(members), np.arange(members) % 2, **more)
+    made.do("approve")
     return made
 
 
@@ -56,14 +54,14 @@ def test_good_packs_are_not_halted() -> None:
     """Some terminals are off for a while, as in real fleets."""
     for seed in range(12):
         _, ticks = run(short_policy(0.2), 1500, seed, off=0.1)
-        assert not ticks[-1].broadcast_abort, ticks[-1].why
+        assert ticks[-1].state not in STOPPED, ticks[-1].why
 
 
 @pytest.mark.parametrize(
     ("what", "gate"),
     [
         ({"falls": 0.5}, "failures"),
-        ({"takes": False}, "failures"),
+        ({"takes": 0.5}, "failures"),
         ({"silent": 0.2}, "silence"),
         ({"alerts": 3.0}, "alerts"),
         ({"faults": 0.02}, "faults"),
@@ -115,11 +113,10 @@ def test_two_bad_waves_do_not_undo_a_halt() -> None:
         fine.stage[:] = Stage.CONFIRMED
         tick = rollout.tick(hour + 24 * day, fine)
         assert tick.state in STOPPED
-        assert tick.broadcast_abort
         assert not len(tick.offers)
     assert tick.why == why
     with pytest.raises(InputError, match="only when it is paused, inconclusive"):
-        rollout.resume(hour + 9999, "please")
+        rollout.do("resume", "please")
 
 
 def test_an_analysis_that_fails_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +162,7 @@ def test_an_abort_does_not_reach_who_runs_the_pack() -> None:
     seen.stage[members] = [Stage.SHADOW] * 10 + [Stage.CONFIRMED] * 10
     seen.heard_h[:] = HOUR0 + 24
     rollout.tick(HOUR0 + 24, seen)
-    rollout.halt("by hand")
+    rollout.do("halt", "by hand")
     seen.heard_h[:] = HOUR0 + 48
     seen.stage[members[:10]] = Stage.FELL_BACK
     assert rollout.tick(HOUR0 + 48, seen).state == State.ROLLING_BACK
@@ -252,7 +249,7 @@ def test_a_rollback_is_over_when_the_pack_is_gone_and_not_before() -> None:
     seen.stage[again], seen.stage[gone] = Stage.FELL_BACK, Stage.CONFIRMED
     seen.heard_h[:] = HOUR0 + 24
     rollout.tick(HOUR0 + 24, seen)
-    rollout.halt("by hand")
+    rollout.do("halt", "by hand")
     seen.stage[[again, forgotten]] = Stage.CONFIRMED
     seen.heard_h[:], seen.heard_h[gone] = HOUR0 + 120, HOUR0 + 24
     assert rollout.tick(HOUR0 + 120, seen).state == State.ROLLING_BACK
@@ -297,18 +294,83 @@ def test_holidays_in_the_last_wave_halt_nobody() -> None:
         assert rollout.tick(HOUR0 + 120, seen).state in wanted
 
 
-def test_a_member_that_moved_on_is_offered_nothing() -> None:
+@pytest.mark.parametrize("silent_first", [False, True])
+def test_a_member_that_moved_on_is_offered_nothing(silent_first: bool) -> None:
     """To another campaign's pack, after this campaign was done; before, it has failed."""
-    rollout, ticks = run(short_policy(0.2), 300, 1)
+    fleets: list[Fleet] = []
+    rollout, ticks = run(
+        short_policy(0.2), 300, 1, watch=lambda _r, fleet, _t: fleets.append(fleet)
+    )
     assert ticks[-1].state == State.DONE
-    seen = heard(300, rollout.progress.hour + 24)
-    rollout.tick(rollout.progress.hour + 24, seen)
-    assert not len(rollout.actions()["offer"])
-    rollout.end("the next one begins")
+    seen, hour = fleets[-1].seen, rollout.progress.hour
+    one = int(np.flatnonzero(rollout.stage == Stage.CONFIRMED)[0])
+    for _ in range(5 if silent_first else 0):
+        hour += 24
+        seen.heard_h[np.arange(300) != one] = hour
+        rollout.tick(hour, seen)
+    if silent_first:
+        assert rollout.stage[one] == Stage.GONE
+    hour += 24
+    seen.heard_h[:], seen.stage[one] = hour, Stage.TARGETED
+    assert rollout.tick(hour, seen).state == State.DONE
+    assert rollout.stage[one] == Stage.FELL_BACK
+    assert one not in rollout.actions()["offer"]
+    rollout.do("end", "the next one begins")
     before = rollout.progress
     assert not rollout.tick(before.hour + 24, seen).changed
     with pytest.raises(InputError, match="the campaign is ended"):
-        rollout.halt("too late")
+        rollout.do("halt", "too late")
+
+
+def test_what_turns_bad_when_the_last_wave_has_passed_is_halted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Late members are still offered the pack. The control: where nobody looks any more."""
+    for watched in (True, False):
+        if not watched:
+            others = tuple(one for one in controller.WATCHED if one != State.DONE)
+            monkeypatch.setattr(controller, "WATCHED", others)
+        rollout, seen = campaign(300, open_gates(0.2)), heard(300, HOUR0)
+        late = int(np.flatnonzero(rollout.wave_of == 2)[0])
+        hour = HOUR0
+        while rollout.progress.state != State.DONE:
+            seen.heard_h[:], seen.heard_h[late] = hour, NEVER
+            seen.stage[rollout.tick(hour, seen).offers] = Stage.CONFIRMED
+            hour += 24
+        seen.stage[seen.stage == Stage.CONFIRMED] = Stage.FELL_BACK
+        seen.heard_h[:] = hour
+        tick = rollout.tick(hour, seen)
+        assert (late in tick.offers) != watched
+        assert (tick.state in STOPPED) == watched
+        assert ("failures" in tick.why) == watched
+
+
+def test_where_the_delivery_is_down_nobody_has_failed() -> None:
+    """Nobody of the wave has taken the pack in four weeks; and as soon as one has, the others have
+    not_taken_days more."""
+    rollout, ticks = run(open_gates(0.2), 300, 1, takes=0)
+    assert ticks[-1].state == State.INCONCLUSIVE
+    assert not (rollout.stage == Stage.NOT_TAKEN).any()
+    rollout.do("resume", "the line is there again")
+    hour, seen = rollout.progress.hour, heard(300, rollout.progress.hour)
+    seen.stage[np.flatnonzero(rollout.offered_h != NEVER)[0]] = Stage.CONFIRMED
+    for day in range(1, 17):
+        seen.heard_h[:] = hour + 24 * day
+        state = rollout.tick(hour + 24 * day, seen).state
+        assert (state in STOPPED) == (day == 16), day
+
+
+def test_after_a_resume_the_days_begin_with_the_next_tick() -> None:
+    """Whatever a clock says: the wave waits as long as it did before."""
+    rollout = campaign(100, open_gates(0.2))
+    for days in (28, 28):
+        began = rollout.progress.hour + 24 if rollout.progress.hour != NEVER else HOUR0
+        states = []
+        for day in range(days + 1):
+            hour = began + 24 * day
+            states.append(rollout.tick(hour, heard(100, hour)).state)
+        assert states == [State.RUNNING] * days + [State.INCONCLUSIVE]
+        rollout.do("resume", "look again")
 
 
 def test_a_failure_between_two_ticks_counts() -> None:
@@ -341,17 +403,17 @@ def test_offers_keep_hours_and_limits() -> None:
 def test_only_persons_let_an_inconclusive_campaign_go_on() -> None:
     rollout = campaign()
     rollout.tick(HOUR0 - 1, Seen.nothing(100))
-    rollout.pause("holiday")
+    rollout.do("pause", "holiday")
     assert not len(rollout.tick(HOUR0, heard(100, HOUR0)).offers)
-    rollout.resume(HOUR0, "over")
+    rollout.do("resume", "over")
     assert len(rollout.tick(HOUR0 + 1, heard(100, HOUR0)).offers) == 20
-    rollout.pause("again")
-    rollout.resume(HOUR0 + 2, "seen in the laboratory", next_wave=True)
+    rollout.do("pause", "again")
+    rollout.do("pass", "seen in the laboratory")
     assert rollout.policy.waves[rollout.progress.wave].name == "1", "wave 0.1 has no members"
-    draft = Rollout(POLICY, CAMPAIGN, [terminal(0)], np.zeros(1, np.int64))
+    draft = Rollout(POLICY, ranks(1), np.zeros(1, np.int64))
     assert draft.tick(HOUR0, heard(1, HOUR0)).state == State.DRAFT
     with pytest.raises(InputError, match="the campaign is draft"):
-        draft.pause("why")
+        draft.do("pause", "why")
 
 
 def test_low_precision_halts() -> None:
@@ -370,14 +432,13 @@ def test_restored_and_continued_is_never_stopped(
     seed: int, at: int, again: bool, falls: float
 ) -> None:
     fleets = [Fleet(600, seed) for _ in range(2)]
-    ids = [terminal(n) for n in range(600)]
-    strata = np.arange(600) % 5
-    one, two = (Rollout(POLICY, CAMPAIGN, ids, strata, promise=Promise()) for _ in range(2))
+    order, strata = ranks(600), np.arange(600) % 5
+    one, two = (Rollout(POLICY, order, strata, promise=Promise()) for _ in range(2))
     for rollout in (one, two):
-        rollout.approve()
+        rollout.do("approve")
     for day in range(35):
         if day == at:
-            fresh = Rollout(POLICY, CAMPAIGN, ids, strata, promise=Promise())
+            fresh = Rollout(POLICY, order, strata, promise=Promise())
             two = fresh.restore(two.progress, two.stage, two.offered_h)
         for rollout, fleet in zip((one, two), fleets, strict=True):
             seen = fleet.day(falls=0.001 + falls)

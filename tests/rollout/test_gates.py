@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ POLICY = Policy()
 def group(n: int, seen: Seen | None = None, **around: Any) -> Group:
     members = np.arange(n)
     stage = np.full(n, Stage.CONFIRMED, np.uint8)
-    return Group(seen or Seen.nothing(n), members, stage, members, **around)
+    return Group(POLICY, Promise(), seen or Seen.nothing(n), members, stage, members, **around)
 
 
 def gate(name: str, of: Group, policy: Policy = POLICY, promise: Promise | None = None) -> Gate:
-    found = {gate.name: gate for gate in gates_of(of, policy, promise or Promise())}
+    asked = replace(of, policy=policy, promise=promise or Promise())
+    found = {gate.name: gate for gate in gates_of(asked)}
     return found[name]
 
 
@@ -41,7 +43,7 @@ def test_failures_pass_and_halt_by_clopper_and_pearson(n: int) -> None:
     most, halts = POLICY.passes_with(n), POLICY.halts_at(n)
     for x in sorted({0, 1, most, most + 1, halts - 1, halts} & set(range(n + 1))):
         upper = stats.binomtest(x, n).proportion_ci(0.90, "exact").high
-        lower = stats.binomtest(x, n).proportion_ci(1 - 2 * POLICY.look_risk, "exact").low
+        lower = stats.binomtest(x, n).proportion_ci(1 - 2 * POLICY.look_risk(), "exact").low
         healthy = stats.binom.cdf(x - 1, n, 0.002) < 0.95
         wanted = "broken" if lower > 0.01 else "holds" if upper < 0.01 or healthy else "waits"
         assert gate("failures", failing(n, x)).state == wanted, (n, x)
@@ -75,6 +77,13 @@ def test_silence_is_what_the_rest_of_the_fleet_has_not() -> None:
     assert gate("silence", failing(1000, 60, Stage.SILENT, **usual)).state == "holds"
     assert gate("silence", failing(1000, 120, Stage.SILENT, **usual)).state == "broken"
     assert gate("silence", failing(1000, 70, Stage.SILENT, **usual)).state == "waits"
+
+
+def test_the_risk_of_all_looks_is_bounded() -> None:
+    """However long a wave, or what follows the last one, is looked at."""
+    per_wave = 22 * sum(POLICY.look_risk(day) for day in range(1, 30_000))
+    assert (len(POLICY.waves) + 1) * per_wave == pytest.approx(0.01, rel=1e-3)
+    assert POLICY.look_risk(29) == POLICY.look_risk(1) > POLICY.look_risk(30)
 
 
 def test_looking_every_day_does_not_halt_what_keeps_the_bound() -> None:
@@ -210,7 +219,7 @@ def test_few_events_of_many_or_many_of_few_show_nothing() -> None:
 def test_no_values_neither_pass_nor_halt() -> None:
     """Flagger's halts for ever on them, others pass."""
     for n in (0, 10, 1000):
-        states = {g.name: g.state for g in gates_of(group(n), POLICY, Promise())}
+        states = {g.name: g.state for g in gates_of(group(n))}
         wanted = dict.fromkeys(states, "waits")
         if n:
             wanted |= {"failures": "holds", "silence": "holds"}
@@ -245,7 +254,7 @@ def test_what_moves_everybody_halts_nobody(world: int, pack: int, state: str) ->
     seen.scores_after[:] = draw.multinomial(200, np.where(changed[:, None], moved, mix))
     members = np.arange(400)
     seen.pair[400:] = members
-    group_ = Group(seen, members, np.full(400, Stage.CONFIRMED, np.uint8), members)
+    group_ = replace(group(400, seen), members=members)
     assert gate("self_difference", group_).state == state
     seen.pair[:] = -1
     alone = "broken" if world or pack else "holds"
@@ -256,7 +265,7 @@ def test_one_terminal_shows_no_small_wave_anything() -> None:
     """The interval of one is infinite: nothing contradicts it."""
     seen = Seen.nothing(10)
     seen.table[0, 3] = seen.alerts[0] = 200
-    found = {g.name: g.state for g in gates_of(group(10, seen), POLICY, Promise())}
+    found = {g.name: g.state for g in gates_of(group(10, seen))}
     assert {found[name] for name in ("far", "differ", "paired_psi", "alerts")} == {"waits"}
     seen.table[0], seen.alerts[0] = np.eye(4).ravel() * 50, 0
     assert gate("far", group(10, seen)).state == "holds"
@@ -300,5 +309,5 @@ def test_precision_halts_and_lets_nothing_through() -> None:
 
 def test_gates_can_be_left_out_by_the_policy_alone() -> None:
     policy = Policy.model_validate({"gates": {"without": ["paired", "alerts", "saturations"]}})
-    names = {g.name for g in gates_of(group(10), policy, Promise())}
+    names = {g.name for g in gates_of(replace(group(10), policy=policy))}
     assert names == {"failures", "silence", "self_difference", "faults"}

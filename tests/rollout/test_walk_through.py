@@ -151,7 +151,8 @@ def test_the_page(desk: Desk) -> None:
     assert "Members by stage" in page
     kinds = [event["kind"] for event in tinyfin_json("registry log")["events"]]
     assert kinds.count("campaign.approved") == 2
-    assert kinds[-1] == "promoted"
+    assert kinds.count("campaign.resumed") == 1
+    assert next(k for k in reversed(kinds) if "." not in k) == "promoted"
     # after the halt: exit code 4, the registry knows, nobody is offered the pack any more
     desk.days(1)
     tinyfin("fleet campaign tick lake north --registry registry --key machine.key", code=4)
@@ -161,6 +162,7 @@ def test_the_page(desk: Desk) -> None:
     } <= {"abort", "revert"}
     log = tinyfin_json("fleet campaign log lake north")["entries"]
     assert [one["who"] for one in log if one["kind"] == "pause"] == ["A. Miller"]
+    assert [one["who"] for one in log if one["kind"] == "resume"] == ["risk"]
 
 
 def test_a_pack_that_the_registry_halts_halts_the_campaign(desk: Desk) -> None:
@@ -194,18 +196,91 @@ def test_what_was_changed_after_it_was_approved_goes_nowhere(desk: Desk) -> None
     tinyfin(tick)
     share = """UPDATE campaign SET definition = replace(definition, '"failure_share":0.01',"""
     enough = "are not those that enough persons"
+    one, other = bench.terminal(3).hex(), bench.terminal(99).hex()
     for change, why in (
         (f"{share} '\"failure_share\":0.5')", enough),
         (f"{share} '')", "it was changed"),
-        ("UPDATE member SET stratum = 'elsewhere' WHERE number = 3", enough),
+        ("UPDATE campaign SET members = replace(members, 'hotel', 'elsewhere')", enough),
+        (f"UPDATE campaign SET members = replace(members, '{one}', '{other}')", enough),
+        (
+            "INSERT INTO tick SELECT 'north', 9, 'pass', hour, 'risk', '', result, '', '' "
+            "FROM tick WHERE number = 0",
+            enough,
+        ),
     ):
         whole = Path("lake/campaigns.sqlite").read_bytes()
         with contextlib.closing(sqlite3.connect("lake/campaigns.sqlite")) as base, base:
             base.execute(change)
         desk.hour += 1
-        assert why in tinyfin(tick, code=4).output
+        for line in (tick, "fleet campaign offers lake north --registry registry"):
+            assert why in tinyfin(line, code=4).output
         Path("lake/campaigns.sqlite").write_bytes(whole)
     assert tinyfin_json(tick)["state"] == "running"
+
+
+def test_when_the_key_of_an_approver_is_revoked_the_campaign_is_halted(desk: Desk) -> None:
+    """The approval was perhaps not theirs: nothing is offered from then on, and terminals go back.
+    The control: a key that has approved nothing."""
+    new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
+    tinyfin(f"{new} --terminals terminals.csv")
+    for key in ("validation", "risk"):
+        tinyfin(f"fleet campaign approve lake north --key {key}.key")
+    tick, offers = (
+        f"fleet campaign {v} lake north --registry registry" for v in ("tick", "offers")
+    )
+    assert tinyfin_json(tick)["offers"] == 10
+    for name, signers in (("machine", ["risk"]), ("validation", ["risk", "validation"])):
+        for signer in signers:
+            tinyfin(f"registry revoke {name}.key.pub --why stolen --key {signer}.key")
+        desk.days(1)
+        if name == "machine":
+            assert len(tinyfin_json(offers)["offers"]) == 10
+            assert tinyfin_json(tick)["state"] == "running"
+    assert "was revoked; nothing is offered" in tinyfin(offers, code=4).output
+    assert "the key of a person who has signed for it was revoked" in tinyfin(tick, code=4).output
+    assert {row["action"] for row in tinyfin_json(offers)["offers"]} == {"abort"}
+
+
+def test_only_who_may_sign_it_lets_a_campaign_go_on(desk: Desk) -> None:
+    """A name is not enough, nor is the key of a machine."""
+    new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
+    tinyfin(f"{new} --terminals terminals.csv")
+    for key in ("validation", "risk"):
+        tinyfin(f"fleet campaign approve lake north --key {key}.key")
+    tinyfin("fleet campaign tick lake north --registry registry")
+    tinyfin("fleet campaign pause lake north --why holiday --who me")
+    tinyfin("keygen stranger.key --kind person")
+    for verb in ("resume", "pass"):
+        line = f"fleet campaign {verb} lake north --why over"
+        tinyfin(f"{line} --who me", code=2)
+        for key in ("machine", "stranger"):
+            tinyfin(f"{line} --key {key}.key", code=3)
+        assert tinyfin_json("fleet campaign status lake north")["state"] == "paused"
+    passed = tinyfin_json("fleet campaign pass lake north --why seen --key risk.key")
+    assert passed["wave"] == "50 %", "of 40 terminals"
+    desk.days(1)
+    assert tinyfin_json("fleet campaign tick lake north --registry registry")["state"] == "running"
+    event = tinyfin_json("registry log")["events"][-1]
+    assert (event["kind"], event["actor"]["name"]) == ("campaign.passed", "risk")
+    assert (event["detail"]["entry"], event["detail"]["why"]) == (3, "seen")
+
+
+def test_erasing_a_terminal_reaches_its_campaigns(desk: Desk) -> None:
+    new = "fleet campaign new lake north --pack runs/second/release --parent parent.tfpack"
+    tinyfin(f"{new} --terminals terminals.csv")
+    for key in ("validation", "risk"):
+        tinyfin(f"fleet campaign approve lake north --key {key}.key")
+    tick = "fleet campaign tick lake north --registry registry"
+    tinyfin(tick)
+    gone = tinyfin_json("fleet campaign offers lake north")["offers"][0]["terminal"]
+    said = tinyfin_json(f"fleet erase lake --terminal {gone}")
+    assert (said["campaigns"], said["rows"] > 0) == (1, True)
+    assert gone.encode() not in Path("lake/campaigns.sqlite").read_bytes()
+    desk.days(1)
+    assert tinyfin_json(tick)["state"] == "running", "what was approved is there"
+    left = {row["terminal"] for row in tinyfin_json("fleet campaign offers lake north")["offers"]}
+    assert gone not in left
+    assert len(left) >= 9
 
 
 def test_a_pack_that_is_retired_ends_a_campaign_that_is_done(desk: Desk) -> None:
@@ -273,13 +348,13 @@ def test_a_terminal_that_never_reported_is_named(desk: Desk) -> None:
 
 
 REFUSED = [
-    ("--terminals lines.csv", "line 3: a cell goes over lines"),
+    ("--terminals lines.csv", "line 3: a value goes over lines"),
     ("--parent runs/second/release", "is the pack itself"),
     (f"--parent {REFERENCE.parents[1]}/payment_host", "was released to replace another pack"),
     (f"--pack {REFERENCE}", "has no bounds of a probation"),
-    ("--terminals no-column.csv", "has no column terminal"),
+    ("--terminals no-column.csv", "line 1: name the column terminal"),
     ("--terminals twice.csv", "line 3: terminal a1b2c3d4e5f60000 is there twice"),
-    ("--terminals short.csv", "line 2: has not as many cells"),
+    ("--terminals short.csv", "line 2: has not as many values"),
     ("--terminals wrong.csv", "line 2: terminal id 'x'"),
     ("--policy bad.toml", "the last wave must have share = 1"),
 ]

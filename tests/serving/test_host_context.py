@@ -18,19 +18,38 @@ from hypothesis import strategies as st
 
 from tests.support.transactions import transactions
 from tinyfin import HostContext
+from tinyfin.config.sections import Compromise, Risk
 from tinyfin.data.events import NOTICE, OUTCOME, SCORE, event_stream
 from tinyfin.data.transactions import NO_RESULT, RESULTS, Transactions
 from tinyfin.errors import InputError
 from tinyfin.features.compiler import compile_program
-from tinyfin.schema import HOST_FIELDS, PAYMENT
-from tinyfin.serving import host_context, host_snapshot
+from tinyfin.schema import HOST_FIELDS, HOST_ODDS_FIELDS, PAYMENT
+from tinyfin.serving import host_context
 from tinyfin.serving.host_context import Events, Notice, Outcome, Request, shard_of
 from tinyfin.training import host_fields
-from tinyfin.training.host_fields import host_columns
+from tinyfin.training.card_odds import CardOdds
+from tinyfin.training.host_fields import host_columns, host_specs
 from tinyfin.twin import error_name
 
 DAY = 86_400
 START = 700_000_000
+ODDS = CardOdds(
+    until="2022-01-01T00:00:00",
+    words="of a test",
+    learned=Compromise(
+        base=-500,
+        odds={"amt_log": Risk(cuts=[2500, 5000], values=[0, 64, 640])},
+        evidence=Risk(cuts=[-450, 0], values=[130, 110, 3]),
+        probability=Risk(cuts=[0], values=[18, 2400]),
+        share=-100,
+        usual=120,
+        genuine=-8,
+        limit=100,
+        durations=[(3, -150), (14, -170)],
+        days=24,
+        remembered=4,
+    ),
+)
 
 
 def payments_of(rows: list[dict[str, int]]) -> Transactions:
@@ -100,14 +119,19 @@ def card_payments(draw: st.DrawFn) -> Transactions:
 
 
 def online(
-    tx: Transactions, order: random.Random, folder: Path, restarts: frozenset[int] = frozenset()
+    tx: Transactions,
+    order: random.Random,
+    folder: Path,
+    restarts: frozenset[int] = frozenset(),
+    odds: CardOdds | None = None,
 ) -> dict[str, list[int]]:
     """The fields of every row from a context: cards in any order, restarts in between."""
-    found = {spec.name: [-1] * len(tx) for spec in HOST_FIELDS}
+    missing = {spec.name: spec.missing for spec in host_specs(odds)}
+    found = {name: [value] * len(tx) for name, value in missing.items()}
     queues: dict[int, list[tuple[int, int, Request | Outcome | Notice]]] = {}
     for kind, row, event in stream_of(tx):
         queues.setdefault(event.token, []).append((kind, row, event))
-    context, path, step = HostContext(8), folder / "cards.tfhost", 0
+    context, path, step = HostContext(8, odds=odds), folder / "cards.tfhost", 0
     while queues:
         token = order.choice(sorted(queues))
         kind, row, event = queues[token].pop(0)
@@ -115,25 +139,80 @@ def online(
             del queues[token]
         if kind == SCORE:
             for name, value in context.fields(token, event.t_s).items():
-                found[name][row] = -1 if value is None else value
+                found[name][row] = missing[name] if value is None else value
         context.update(event)
         if step in restarts:
             context.snapshot(path)
-            context = HostContext(8)
+            context = HostContext(8, odds=odds)
             context.restore(path)
         step += 1
     return found
 
 
 @settings(max_examples=60)
-@given(tx=card_payments(), seed=st.integers(0, 2**32), restarts=st.frozensets(st.integers(0, 100)))
+@given(
+    tx=card_payments(),
+    seed=st.integers(0, 2**32),
+    restarts=st.frozensets(st.integers(0, 100)),
+    odds=st.sampled_from([None, ODDS]),
+)
 def test_online_is_offline(
-    tx: Transactions, seed: int, restarts: frozenset[int], tmp_path_factory: pytest.TempPathFactory
+    tx: Transactions,
+    seed: int,
+    restarts: frozenset[int],
+    odds: CardOdds | None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("context")
-    found = online(tx, random.Random(seed), folder, restarts)
-    for name, values in host_columns(tx).items():
+    found = online(tx, random.Random(seed), folder, restarts, odds)
+    for name, values in host_columns(tx, odds=odds).items():
         assert found[name] == values.tolist(), name
+
+
+def test_what_is_known_moves_the_odds_online_and_offline(tmp_path: Path) -> None:
+    """Two cards, six hours apart; of one all is fraud from its fifth day on."""
+    tx = payments_of(
+        [
+            {
+                "t": START + 6 * 3600 * i,
+                "token": 1 + i % 2,
+                "amount": (900, 99_999)[i % 3 == 0],
+                "result": 0,
+                "outcome_s": 5,
+                "label": int(i % 2 and i > 20),
+                "label_s": 2 * DAY,
+            }
+            for i in range(60)
+        ]
+    )
+    found = host_columns(tx, odds=ODDS)
+    now, ever = (np.array(found[spec.name]) for spec in HOST_ODDS_FIELDS)
+    assert online(tx, random.Random(2), tmp_path, odds=ODDS) == {
+        name: values.tolist() for name, values in found.items()
+    }
+    new = HostContext(1, odds=ODDS).fields(1, START)
+    assert now.min() < new["host_card_compromised_odds"] < 0 < now.max()
+    assert (ever >= now).all()
+    plain = host_columns(tx)
+    assert all(np.array_equal(plain[name], found[name]) for name in plain)
+    alike = [HostContext(1), HostContext(1, odds=ODDS)]
+    for context in alike:
+        context.snapshot(tmp_path / "cards")
+        with pytest.raises(InputError, match="start without"):
+            alike[1 - alike.index(context)].restore(tmp_path / "cards")
+
+
+def test_ten_million_cards_with_their_odds_fit_into_6_gb() -> None:
+    """What any learned odds may take at most, and the table by which a card is found."""
+    most = ODDS.model_copy(
+        update={
+            "learned": ODDS.learned.model_copy(
+                update={"durations": [(1, -9), (2, -9), (3, -9), (56, -9)]}
+            )
+        }
+    )
+    places = 2**24  # the power of two from 1.25 places a card on
+    assert HostContext(1, odds=most).card_bytes * 10**7 + 4 * places <= 6 * 10**9
 
 
 def example() -> Transactions:
@@ -326,7 +405,7 @@ def test_a_snapshot_in_steps_and_the_events_behind_it_are_the_state(
         context.update(event)
     first, done = context.next, before
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host_snapshot, "_CARDS", 1)
+        patch.setattr(host_context, "_CARDS", 1)
         for _ in context.snapshot_in_steps(folder / "fuzzy", lambda: None):
             for _ in range(rng.randrange(steps + 1)):
                 if done < len(events):
@@ -372,7 +451,7 @@ def test_damaged_and_foreign_snapshots(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_bytes(good)
     honest = host_context.card_program
     monkeypatch.setattr(
-        host_context, "card_program", lambda schema: (honest(schema)[0], _other_program())
+        host_context, "card_program", lambda schema, _: (honest(schema)[0], _other_program())
     )
     other = HostContext(2)
     with pytest.raises(InputError, match=f"{context.program_id.hex()}, and this .*start without"):

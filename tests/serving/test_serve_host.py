@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from tests.serving.served import InProcess, running
-from tests.serving.test_host_context import example, stream_of
+from tests.serving.test_host_context import ODDS, example, stream_of
 from tinyfin.data.events import SCORE
 from tinyfin.data.transactions import EPOCH_UNIX_S
 from tinyfin.errors import InputError
-from tinyfin.schema import HOST_FIELDS
 from tinyfin.serving.host_context import HostContext, Notice, Outcome, Request, shard_of
 from tinyfin.serving.host_service import HostService
-from tinyfin.training.host_fields import host_columns
+from tinyfin.training.card_odds import CardOdds
+from tinyfin.training.host_fields import host_columns, host_specs
 
 
 def item_of(event: Request | Outcome | Notice) -> dict[str, Any]:
@@ -31,24 +31,26 @@ def item_of(event: Request | Outcome | Notice) -> dict[str, Any]:
     return {"kind": "notice", **item, "transaction_time": then, "fraud": event.fraud}
 
 
-def test_answers_are_those_of_host_fields(tmp_path: Path) -> None:
+@pytest.mark.parametrize("odds", [None, ODDS])
+def test_answers_are_those_of_host_fields(tmp_path: Path, odds: CardOdds | None) -> None:
     """One card's event after the other, with restarts after snapshots, kills and in between."""
     tx, rng = example(), random.Random(4)
-    found: dict[str, dict[int, int]] = {spec.name: {} for spec in HOST_FIELDS}
-    client = InProcess(HostService(HostContext(50), folder=tmp_path))
+    missing = {spec.name: spec.missing for spec in host_specs(odds)}
+    found: dict[str, dict[int, int]] = {name: {} for name in missing}
+    client = InProcess(HostService(HostContext(50, odds=odds), folder=tmp_path))
     for kind, row, event in stream_of(tx):
         if kind == SCORE:
             when = {"token": event.token, "time": event.t_s + EPOCH_UNIX_S}
             fields = client.post("/fields", json=when).json()["fields"]
             for name, value in fields.items():
-                found[name][row] = -1 if value is None else value
+                found[name][row] = missing[name] if value is None else value
         done = client.post("/events", json=item_of(event)).json()["result"]
         assert done["status"] == "applied"
         if rng.random() < 0.02:
             if rng.random() < 0.5:
                 client.stop()
-            client = InProcess(HostService(HostContext(50), folder=tmp_path))
-    for name, values in host_columns(tx).items():
+            client = InProcess(HostService(HostContext(50, odds=odds), folder=tmp_path))
+    for name, values in host_columns(tx, odds=odds).items():
         assert [found[name][row] for row in range(len(tx))] == values.tolist()
 
 

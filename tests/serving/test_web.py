@@ -25,11 +25,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.serving.served import DEADLINE_S, InProcess, opened, passing_run, running
 from tests.support.certificates import certificate
 from tests.support.cli import tinyfin
+from tinyfin.http_server import known_hosts
 from tinyfin.optional_packages import EXTRAS, install_command
 from tinyfin.schema import PAYMENT
 from tinyfin.serving.host_context import HostContext
 from tinyfin.serving.host_service import HostService
-from tinyfin.serving.server import known_hosts
 from tinyfin.serving.web import Limits
 
 ONE: dict[str, Any] = {"terminal": "T1", "id": 1, "time": 1_700_000_000, "amount_minor": 1234}

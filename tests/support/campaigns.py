@@ -14,6 +14,7 @@ import numpy.typing as npt
 from tinyfin.rollout.controller import Rollout, Tick
 from tinyfin.rollout.gates import Promise
 from tinyfin.rollout.members import BINS, Seen, Stage
+from tinyfin.rollout.membership import Digests, digests
 from tinyfin.rollout.policy import Policy, Wave
 
 HOUR0 = 24 * 9_800
@@ -23,6 +24,11 @@ CAMPAIGN = bytes(range(16))
 def terminal(number: int) -> bytes:
     """An id."""
     return (0xC0FFEE0000000000 + number).to_bytes(8, "big")
+
+
+def ranks(members: int) -> Digests:
+    """Of so many terminals in a campaign."""
+    return digests(CAMPAIGN, map(terminal, range(members)))
 
 
 def short_policy(*shares: float, first: int = 20, soak_days: float = 1, **gates: object) -> Policy:
@@ -55,9 +61,10 @@ class Fleet:
         silent: float = 0.0,
         shift_after_days: int | None = None,
         saturated: float = 1e-4,
-        takes: bool = True,
+        takes: float = 1.0,
     ) -> Seen:
-        """A day later; probabilities are by event, hour or (``falls``, ``silent``) by member."""
+        """A day later; probabilities are by event, hour or (``falls``, ``silent``) by member.
+        ``takes``: :func:`run` lets this share of offers be taken."""
         seen, draw = self.seen, self.draw
         self.hour += 24
         d = (self.hour - HOUR0) // 24
@@ -66,8 +73,6 @@ class Fleet:
         self.rate[gone] = 0
         on &= self.rate > 0
         seen.heard_h[on] = self.hour - draw.integers(0, 12, int(on.sum()))
-        if not takes:
-            return seen
         age = np.where(self.taken_d < 0, -1, d - self.taken_d)
         fell = (age >= 1) & (age <= 5) & (draw.random(len(seen)) < falls / 5)
         live = (self.taken_d >= 0) & on & (seen.stage != Stage.FELL_BACK)
@@ -130,15 +135,13 @@ def run(
     """A campaign until it is done, stopped or inconclusive."""
     fleet = Fleet(members, seed, off=off)
     codes = np.arange(members) % 3 if strata is None else strata
-    ids = [terminal(n) for n in range(members)]
-    rollout = Rollout(policy, CAMPAIGN, ids, codes, promise=promise)
-    rollout.approve()
+    rollout = Rollout(policy, ranks(members), codes, promise=promise)
+    rollout.do("approve")
     ticks = []
     for _ in range(days):
         seen = fleet.day(**what)  # type: ignore[arg-type]
         tick = rollout.tick(fleet.hour, seen)
-        if what.get("takes", True):
-            fleet.take(tick.offers)
+        fleet.take(tick.offers[: round(what.get("takes", 1) * len(tick.offers))])
         ticks.append(tick)
         watch(rollout, fleet, tick)
         if tick.state not in ("running",):

@@ -37,6 +37,30 @@ def tinyfin_json(line: object, *words: object) -> Any:
     return json.loads(tinyfin(line, *words, "--json").stdout)
 
 
+def parsed(words: list[str]) -> None:
+    """Raises AssertionError when tinyfin has no such command, or not these options."""
+    at: click.Command = main
+    context = click.Context(main)
+    while isinstance(at, click.Group):
+        found = at.get_command(context, words[0])
+        assert found is not None, words
+        at, words = found, words[1:]
+    options = {name: one for one in at.params for name in one.opts}
+    position, arguments = 0, 0
+    while position < len(words):
+        name, equals, _ = words[position].partition("=")
+        if name.startswith("-"):
+            one = options.get(name)
+            assert one is not None, (at.name, name)
+            takes = isinstance(one, click.Option) and not one.is_flag and not equals
+            position += 1 + takes
+        else:
+            arguments, position = arguments + 1, position + 1
+    places = [one for one in at.params if isinstance(one, click.Argument)]
+    assert arguments >= sum(one.required for one in places), words
+    assert arguments <= len(places) or any(one.nargs < 0 for one in places), words
+
+
 def leaves_of(command: click.Command) -> list[click.Command]:
     """The commands of a group, and of its groups; of another command itself."""
     if not isinstance(command, click.Group):

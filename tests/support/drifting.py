@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.terminal_drift import WARM_DAYS, town
+from benchmarks.terminal_reports import Reading, reports
 from tests.support import fleet as bench
 from tinyfin import paths
 from tinyfin.data.events import event_stream
 from tinyfin.data.transactions import Transactions
 from tinyfin.fleet.lake import Lake
-from tinyfin.fleet.simulated import Reading, reports
 from tinyfin.pack.container import Pack, open_pack, sign_again
 from tinyfin.pack.drift_making import drift_section
 from tinyfin.pack.sections import encode_json

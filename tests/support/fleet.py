@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+from benchmarks.terminal_reports import Reading, reports
 from tests.support.certificates import certificate
 from tests.support.process import ROOT
 from tinyfin import files
@@ -25,7 +26,6 @@ from tinyfin.fleet.admission import name_of
 from tinyfin.fleet.ingest import Ingested, ingest
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.secrets import ReportKeys
-from tinyfin.fleet.simulated import Reading, reports
 
 FLEET = bytes(range(32))
 KEYS = ReportKeys(FLEET)

@@ -251,7 +251,7 @@ class Buffer:
 def library(*defines: str, more: tuple[str, ...] = ()) -> ctypes.CDLL:
     """The engine with the real port."""
     flags = ["-std=c99", "-O1", "-fPIC", *WARNINGS, *more]
-    objects = _engine(flags, defines) + _crypto(flags)
+    objects = _engine(flags, ("TFIN_SHADOW_STATE", *defines)) + _crypto(flags)
     path = link("engine.so", objects, ["-shared"])
     lib = ctypes.CDLL(str(path))
     lib.tfin_error_name.restype = ctypes.c_char_p

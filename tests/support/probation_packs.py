@@ -8,9 +8,12 @@ import struct
 from functools import cache
 
 from tests.support import sample
+from tinyfin.features.catalogue import DEFAULT
+from tinyfin.features.compiler import compile_program
 from tinyfin.oracle.probation import Bounds, Counts
 from tinyfin.pack.container import parse_pack
 from tinyfin.pack.signing import DEVELOPMENT_KEY, sign
+from tinyfin.schema import PAYMENT
 from tinyfin.twin import Replay, Twin, Verdict
 
 Event = tuple[int, int, int, tuple[int, ...], int]
@@ -30,11 +33,22 @@ def with_bounds(pack: bytes, bounds: Bounds | bytes, counter: int = 0) -> bytes:
     return bytes(head) + sign(bytes(head), DEVELOPMENT_KEY) + body
 
 
-def shadowed(candidate: bytes, bounds: Bounds, running: Replay, other: Replay, n: int) -> Counts:
+def shadowed(
+    candidate: bytes,
+    bounds: Bounds,
+    running: Replay,
+    other: Replay,
+    n: int,
+    *,
+    own_state: bool = False,
+) -> Counts:
     """What the oracle counts of the first n events while the candidate, in place 1, scores in the
-    shadow; the replays are those of the two packs, each by itself."""
+    shadow; the replays are those of the two packs, each by itself. ``own_state``: of another
+    feature program, whose cold events are not counted."""
     counts = Counts(bounds, parse_pack(candidate).pack_id, 1)
     for row in range(n):
+        if own_state and other.flags[row] & 1:
+            continue
         counts.shadow(
             int(running.score_q32[row]),
             bool(running.action[row]),
@@ -43,6 +57,13 @@ def shadowed(candidate: bytes, bounds: Bounds, running: Replay, other: Replay, n
             int(other.action[row]),
         )
     return counts
+
+
+@cache
+def other_program(seed: int = 3) -> bytes:
+    """A pack of the same events with fewer features than those of the sample."""
+    program = compile_program(DEFAULT[::2], PAYMENT)
+    return sample.pack_of(PAYMENT, program, sample.network(len(program.feature_names), seed))
 
 
 def model_of(pack: bytes) -> bytes:

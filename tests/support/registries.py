@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from tests.support import packs
+from tinyfin.pack.container import parse_pack
 from tinyfin.pack.signing import Key, hash32, key_from_seed
-from tinyfin.pack.trust import save_public_key
-from tinyfin.registry.contents import Contents, gather
-from tinyfin.registry.events import Event, Subject
+from tinyfin.registry.contents import Files, PackFacts, added_detail, gather, pack_facts
+from tinyfin.registry.events import Added, Event, Subject
 from tinyfin.registry.log import Followed, next_event
 from tinyfin.registry.policy import Person, Policy
 from tinyfin.registry.registry import Registry
@@ -93,14 +94,28 @@ def release_pack() -> bytes:
     return packs.build(packs.small(), key=RELEASE)
 
 
+@dataclass(frozen=True)
+class Contents:
+    """Files, the pack first, and what somebody says of it."""
+
+    facts: PackFacts
+    detail: Added
+    files: Files
+
+
+def said(files: Files, layouts: Mapping[str, str] | None = None) -> Contents:
+    """What whoever is honest says."""
+    facts = pack_facts(parse_pack(files[0][1], keys=[RELEASE.public]))
+    return Contents(facts, added_detail(facts, dict(layouts or {})), files)
+
+
 def contents(folder: Path, more: Mapping[str, bytes] | None = None) -> Contents:
     """What a run of the release pack has for a registry."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.tfpack").write_bytes(release_pack())
-    save_public_key(RELEASE.public, folder / "public.key")
     for name, data in (more or {}).items():
         (folder / name).write_bytes(data)
-    return gather(folder)
+    return said(gather(folder))
 
 
 def registry(folder: Path, of: Policy | None = None) -> Registry:

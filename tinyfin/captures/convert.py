@@ -102,9 +102,9 @@ def convert(
     if len(years) not in (1, len(paths)):
         raise InputError(f"{len(years)} years for {len(paths)} captures: give one, or one for each")
     joiner = Joiner(token_key, Calendar(), terminal)
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        unfinished = held.enter_context(files.whole(out, make_folder=True))
-        all_columns = held.enter_context(tempfile.TemporaryFile(dir=unfinished.parent))
+        all_columns = held.enter_context(tempfile.TemporaryFile(dir=Path(out).parent))
         aside = None
         if skip_bad_rows is not None:
             place = held.enter_context(files.whole(skip_bad_rows))
@@ -116,13 +116,15 @@ def convert(
                 writer.write_table(pa.Table.from_pylist(rows, schema=_COLUMNS))
         if bad.count and skip_bad_rows is None:
             raise bad.error(read.count)
-        if not sum(read.results.values()):
-            raise DataError(
-                f"{', '.join(map(str, paths))}: holds no transaction; {read.count} messages, "
-                f"{bad.count} of them cannot be read"
-            )
         columns = [name for name in _COLUMNS.names if name in read.filled or name in _ALWAYS]
-        _copy(all_columns, unfinished, columns)
+        if read.results:
+            with files.whole(out) as unfinished:
+                _copy(all_columns, unfinished, columns)
+    if not read.results:  # the reasons of the messages that were set aside are kept
+        raise DataError(
+            f"{', '.join(map(str, paths))}: holds no transaction; {read.count} messages, "
+            f"{bad.count} of them cannot be read{f': see {skip_bad_rows}' if bad.count else ''}"
+        )
     return {
         "out": str(out),
         "messages": read.count,

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tinyfin import optional_packages
 from tinyfin.captures.elements import Elements, Value
 from tinyfin.captures.messages import Unreadable
 from tinyfin.captures.tlv import add_tags
 from tinyfin.config.toml import read_toml
+from tinyfin.documents import first_fault
 from tinyfin.errors import ConfigError
 
 __all__ = ["DIALECTS", "Dialect", "elements_of", "load_dialect"]
@@ -43,12 +46,40 @@ _NAMES = {
     90: "original",
     95: "replacement",
 }
-_KEYS = {
-    **dict.fromkeys(("data_enc", "len_enc", "len_count", "left_pad", "right_pad", "desc"), str),
-    **dict.fromkeys(("len_type", "max_len"), int),
-}
 _Spec = dict[str, dict[str, Any]]
-"""Of pyiso8583: by data element, its keys, which are of :data:`_KEYS`."""
+"""Of pyiso8583: by data element, the keys of :class:`_Element`."""
+
+
+def _encoding(name: str) -> str:
+    try:
+        "0".encode("ascii" if name in ("b", "bcd") else name)
+    except LookupError:
+        raise ValueError(f"{name!r} is no encoding") from None
+    return name
+
+
+_Encoding = Annotated[str, AfterValidator(_encoding)]
+
+
+class _Element(BaseModel):
+    """How a data element is written; only what is said takes effect."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    data_enc: _Encoding = "ascii"
+    len_enc: _Encoding = "ascii"
+    len_type: int = Field(0, ge=0, le=4)
+    len_count: str = "bytes"
+    max_len: int = 0
+    left_pad: str = ""
+    right_pad: str = ""
+    desc: str = ""
+
+
+class _DialectFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    base: Literal["ascii", "ascii-hex", "bcd"]
+    header_bytes: int = Field(0, ge=0, le=255)
+    fields: dict[str, _Element] = {}
 
 
 @dataclass(frozen=True)
@@ -72,41 +103,16 @@ def load_dialect(name: str) -> Dialect:
             f"--dialect {name}: neither {', '.join(DIALECTS)} nor a file; docs/emv.md says what "
             "such a file holds"
         )
-    table = read_toml(name)
-    base, header = table.pop("base", None), table.pop("header_bytes", 0)
-    fields = table.pop("fields", {})
-    if table:
-        raise ConfigError(
-            f"{name}: unknown key {next(iter(table))!r}; known are base, header_bytes, fields"
-        )
-    if base not in DIALECTS:
-        raise ConfigError(f"{name}: base = {base!r} is not one of {', '.join(DIALECTS)}")
-    if not isinstance(header, int) or not 0 <= header <= 255 or not isinstance(fields, dict):
-        raise ConfigError(f"{name}: header_bytes is 0..255, fields a table of tables")
-    spec = _built_in(base)
-    for number, keys in fields.items():
-        _change(spec, number, keys, f"{name}: fields.{number}")
-    return Dialect(spec, header)
-
-
-def _change(spec: _Spec, number: str, keys: object, where: str) -> None:
-    if number not in spec:
-        raise ConfigError(f"{where}: no data element; 2..128, or h, t, p")
-    if not isinstance(keys, dict):
-        raise ConfigError(f"{where}: is no table")
-    for key, value in keys.items():
-        if key not in _KEYS or not isinstance(value, _KEYS[key]) or isinstance(value, bool):
-            known = ", ".join(f"{name} ({kind.__name__})" for name, kind in _KEYS.items())
-            raise ConfigError(f"{where}: {key} = {value!r}; known are {known}")
-        spec[number][key] = value
-    if not 0 <= spec[number]["len_type"] <= 4:
-        raise ConfigError(f"{where}: len_type = {spec[number]['len_type']}; it is 0..4")
-    for key in ("data_enc", "len_enc"):
-        coding = spec[number][key]
-        try:
-            "0".encode("ascii" if coding in ("b", "bcd") else coding)
-        except LookupError:
-            raise ConfigError(f"{where}: {key} = {coding!r} is no encoding") from None
+    try:
+        found = _DialectFile.model_validate(read_toml(name))
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {first_fault(error)}") from error
+    spec = _built_in(found.base)
+    for number, element in found.fields.items():
+        if number not in spec:
+            raise ConfigError(f"{name}: fields.{number}: no data element; 2..128, or h, t, p")
+        spec[number] |= element.model_dump(exclude_unset=True)
+    return Dialect(spec, found.header_bytes)
 
 
 def _built_in(name: str) -> _Spec:

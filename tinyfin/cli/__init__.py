@@ -19,7 +19,6 @@ import click
 
 from tinyfin import __version__, files, optional_packages, progress
 from tinyfin.cli.ending import watch_signals
-from tinyfin.cli.old_spellings import renewed
 from tinyfin.cli.output import forget_claims, unchanged
 from tinyfin.cli.recording import recorded
 from tinyfin.errors import InputError, Interrupted, TinyfinError
@@ -43,6 +42,7 @@ VERBS: tuple[tuple[str, str, str], ...] = (
     ("runs", "tinyfin.cli.runs", "List the runs of a folder."),
     ("compare", "tinyfin.cli.compare", "Compare two runs on the same transactions."),
     ("score", "tinyfin.cli.score", "Score transactions on the workstation."),
+    ("explain", "tinyfin.cli.explain", "Say why one event got its verdict."),
     ("serve", "tinyfin.cli.serve", "Score transactions over HTTP, as they come in."),
     ("serve-host", "tinyfin.cli.serve_host", "The host's fields of cards over HTTP."),
     ("monitor", "tinyfin.cli.monitor", "Look at the pack of a run on later transactions."),
@@ -119,8 +119,8 @@ class _Verbs(click.Group):
                 if isinstance(stream, io.TextIOWrapper):  # a console may lack a character
                     stream.reconfigure(errors="backslashreplace")
         try:
-            with progress.showing(progress.Screen()), recorded(renewed(words)):
-                return super().main(renewed(words), *rest, **extra)
+            with progress.showing(progress.Screen()), recorded(words):
+                return super().main(words, *rest, **extra)
         except TinyfinError as error:
             _fail(error, as_json)
         except OSError as error:

@@ -3,25 +3,33 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import aligned, claim, emit, json_option, out_option
-from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.output import (
+    FILE,
+    Group,
+    aligned,
+    claim,
+    emit,
+    file_option,
+    json_option,
+    out_option,
+)
+from tinyfin.cli.terminal import Terminal, terminal_options
 
 if TYPE_CHECKING:
     from tinyfin.field.audit import Record
 
 __all__ = ["command"]
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_file_argument = click.argument("file", type=_FILE)
+_file_argument = click.argument("file", type=FILE)
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """The audit log of a terminal: read it, verify it, show it."""
 
@@ -29,19 +37,15 @@ def command() -> None:
 @command.command("read")
 @terminal_options
 @out_option("The log, a .tfaudit file.")
-@boards_option
 @json_option
-def read(
-    target_name: str | None, terminal: Path | None, port: str | None, out_path: Path, as_json: bool
-) -> None:
+def read(terminal: Terminal, out_path: Path, as_json: bool) -> None:
     """Read the audit log of a terminal into a file."""
     from tinyfin import files
     from tinyfin.wire import audit_frames
 
     claim(out_path)
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
-        log = audit_frames.read_audit(session.client)
+    with terminal.connected() as client:
+        log = audit_frames.read_audit(client)
     files.write(out_path, log.encode())
     places = len(log.units) * log.unit_places
     facts = {"file": str(out_path), "terminal": log.terminal.hex(), "places": places}
@@ -50,12 +54,11 @@ def read(
 
 @command.command("verify")
 @_file_argument
-@click.option(
+@file_option(
     "--fleet-key",
     "fleet_path",
-    type=_FILE,
+    "The key of `tinyfin keygen --kind fleet` that the terminal was provisioned with.",
     required=True,
-    help="The key of `tinyfin keygen --kind fleet` that the terminal was provisioned with.",
 )
 @click.option(
     "--head",
@@ -64,12 +67,11 @@ def read(
     multiple=True,
     help="The newest record at some time, as `tinyfin report show` prints it. May be repeated.",
 )
-@click.option(
+@file_option(
     "--report",
     "report_paths",
-    type=_FILE,
+    "A report that the terminal made before, which has such a head. May be repeated.",
     multiple=True,
-    help="A report that the terminal made before, which has such a head. May be repeated.",
 )
 @json_option
 def verify(
@@ -138,30 +140,14 @@ def show(file: Path, as_json: bool) -> None:
         for record in map(audit.parse_record, unit)
         if record.kind in list(audit.Kind)
     ]
-    once = sorted({record.sequence: record for record in records}.values(), key=_by_sequence)
-    facts = {"terminal": log.terminal.hex(), "records": [_facts(record) for record in once]}
-    rows = [(str(r.sequence), str(r.t_s), audit.Kind(r.kind).name, _words(r)) for r in once]
+    once = [record for _, record in sorted({r.sequence: r for r in records}.items())]
+    kinds = [audit.Kind(record.kind).name for record in once]
+    said = [{**asdict(r), "kind": kind.lower()} for r, kind in zip(once, kinds, strict=True)]
+    facts = {"terminal": log.terminal, "records": said}
+    rows = [
+        (str(r.sequence), str(r.t_s), kind, _words(r)) for r, kind in zip(once, kinds, strict=True)
+    ]
     emit(facts, as_json, "\n".join(aligned([("record", "time in s", "kind", "what"), *rows])))
-
-
-def _by_sequence(record: Record) -> int:
-    return record.sequence
-
-
-def _facts(record: Record) -> dict[str, object]:
-    from tinyfin.field.audit import Kind
-
-    return {
-        "sequence": record.sequence,
-        "t_s": record.t_s,
-        "kind": Kind(record.kind).name.lower(),
-        "detail": record.detail,
-        "note": record.note,
-        "value": record.value,
-        "alias": record.alias.hex(),
-        "pack": record.pack.hex(),
-        "mac": record.mac.hex(),
-    }
 
 
 def _words(record: Record) -> str:

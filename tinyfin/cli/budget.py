@@ -10,7 +10,7 @@ import click
 
 from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option, note
-from tinyfin.cli.trust import public_key_option, sealed_option
+from tinyfin.cli.trust import public_key_option, sealed_option, shadow_state_option
 from tinyfin.config.sizes import parse_size
 from tinyfin.progress import stage
 
@@ -81,6 +81,7 @@ class _Clock(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # click 
     help="Boot each target and count; without, sizes and the stack's bound only.",
 )
 @sealed_option
+@shadow_state_option
 @public_key_option
 @boards_option
 @json_option
@@ -97,6 +98,7 @@ def command(
     config: Path | None,
     measure: bool,
     sealed: bool,
+    shadow_state: bool,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -115,8 +117,9 @@ def command(
     the signature check; of RAM the engine's memory and the stack. The rest of the image is the
     rig's terminal. Export is reading the whole state image.
 
-    --sealed shows the image with sealed packs and state images, and what these add to it, on each
-    target that keeps packs in flash.
+    --sealed and --shadow-state show the image with sealed packs and state images, and with memory
+    for the state of a pack in shadow, and what each adds to it, on each target that keeps packs in
+    flash. A target whose RAM does not hold a second state is one that is too small.
     """
     import tempfile
 
@@ -140,6 +143,7 @@ def command(
             config,
             measure,
             sealed,
+            shadow_state,
             public_keys,
             as_json,
         )
@@ -169,6 +173,7 @@ def _tell(
     config: Path | None,
     measure: bool,
     sealed: bool,
+    shadow_state: bool,
     public_keys: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -192,7 +197,15 @@ def _tell(
     def one(name: str) -> Budget | BudgetError:
         try:
             with stage(name):
-                return budget(run, name, tx=tx, measure=measure, keys=keys, sealed=sealed)
+                return budget(
+                    run,
+                    name,
+                    tx=tx,
+                    measure=measure,
+                    keys=keys,
+                    sealed=sealed,
+                    shadow_state=shadow_state,
+                )
         except BudgetError as error:
             return error
         finally:
@@ -221,10 +234,11 @@ def _tell(
         "sets": sets,
     }
     said = [
-        f"{row.target}: sealing adds {row.sealing.flash_bytes} B of flash, "
-        f"{row.sealing.ram_bytes} B of variables, {row.sealing.stack_bytes} B of stack"
+        f"{row.target}: {what} adds {added.flash_bytes} B of flash, "
+        f"{added.ram_bytes} B of variables, {added.stack_bytes} B of stack"
         for row in found
-        if row.sealing is not None
+        for what, added in (("sealing", row.sealing), ("a second state", row.shadow_state))
+        if added is not None
     ]
     said += [f"{name}: {made}" for name, made in estimates.items() if made is not None]
     emit(facts, as_json, "\n".join([_table(found, misfits, sets), *said]))

@@ -17,6 +17,7 @@ from tinyfin.cli.trust import (
     root_key_option,
     root_public_key,
     sealed_option,
+    shadow_state_option,
 )
 
 __all__ = ["command"]
@@ -33,6 +34,7 @@ __all__ = ["command"]
 @release_option
 @release_replay_option
 @sealed_option
+@shadow_state_option
 @public_key_option
 @root_key_option
 @boards_option
@@ -44,6 +46,7 @@ def command(
     release: bool,
     release_replay: bool,
     sealed: bool,
+    shadow_state: bool,
     public_keys: tuple[Path, ...],
     root_key: Path | None,
     as_json: bool,
@@ -83,7 +86,7 @@ def command(
         pack=pack,
         keys=keys,
         root_key=root,
-        defines=release_defines(target, release, release_replay, sealed),
+        defines=release_defines(target, release, release_replay, sealed, shadow_state),
     )
     elf = flash.store_image(result, flash.run_folder(run))
     emit(

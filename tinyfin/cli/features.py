@@ -110,12 +110,12 @@ def _list(
     from tinyfin.features.describe import describe
     from tinyfin.features.selection import select
     from tinyfin.features.set_sizes import sizes_of
-    from tinyfin.schema import PAYMENT_HOST
+    from tinyfin.schema import PAYMENT_HOST_ODDS
 
     if sum(map(bool, (names, which, config))) > 1:
         raise click.UsageError("give NAMES, --set or --config, one of them")
     settings = load(config)
-    schema = settings.schema if config else PAYMENT_HOST  # it has what each feature reads
+    schema = settings.schema if config else PAYMENT_HOST_ODDS  # it has what each feature reads
     if names:
         chosen = select(names)
     elif which:

@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.fleet_backup import backup, restore
-from tinyfin.cli.fleet_campaign import campaign
-from tinyfin.cli.fleet_carriers import FILE, keys_option, lake_argument, pull, push, serve
+from tinyfin.cli.fleet_campaign import campaign, default_url, store_option
+from tinyfin.cli.fleet_carriers import (
+    FILE,
+    keys_option,
+    lake_argument,
+    open_lake_argument,
+    pull,
+    push,
+    serve,
+)
 from tinyfin.cli.fleet_drift import answer, drift, requests
 from tinyfin.cli.fleet_experiment import experiment
 from tinyfin.cli.fleet_hawkbit import hawkbit
-from tinyfin.cli.fleet_metrics import metrics
+from tinyfin.cli.fleet_metrics import fleet_page, metrics
 from tinyfin.cli.fleet_simulate import simulate
 from tinyfin.cli.output import DataFile, Group, aligned, claim, emit, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
+from tinyfin.optional_packages import require
 
 if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
@@ -44,15 +53,10 @@ for verb in (
     requests,
     answer,
     metrics,
+    fleet_page,
     simulate,
 ):
     command.add_command(verb)
-
-
-def _open(path: Path) -> Lake:
-    from tinyfin.fleet.lake import Lake
-
-    return Lake(path)
 
 
 @command.command("init")
@@ -116,22 +120,22 @@ def keys(terminals: Path, fleet_path: Path, out_path: Path, as_json: bool) -> No
 
 
 @command.command("pack")
-@lake_argument
+@open_lake_argument
 @click.argument("pack", type=click.Path(path_type=Path, exists=True))
 @public_key_option
 @json_option
-def pack(lake: Path, pack: Path, public_keys: tuple[Path, ...], as_json: bool) -> None:
+def pack(lake: Lake, pack: Path, public_keys: tuple[Path, ...], as_json: bool) -> None:
     """Let LAKE know PACK, a run folder or a .tfpack: the names of its histograms and, of a run,
     share and delay of the notices that training assumed."""
     from tinyfin.fleet.packs import add_pack
 
-    facts = add_pack(_open(lake), pack, public_keys)
+    facts = add_pack(lake, pack, public_keys)
     text = f"{lake}: knows pack {facts.pack_id}, {len(facts.histograms)} histograms"
     emit(facts.as_dict(), as_json, text)
 
 
 @command.command("ingest")
-@lake_argument
+@open_lake_argument
 @click.option(
     "--from",
     "inbox",
@@ -140,7 +144,7 @@ def pack(lake: Path, pack: Path, public_keys: tuple[Path, ...], as_json: bool) -
 )
 @keys_option
 @json_option
-def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool) -> None:
+def ingest(lake: Lake, inbox: Path | None, keys_path: Path | None, as_json: bool) -> None:
     """Merge the files of the inbox into LAKE: each a report, or a tar of reports.
 
     The files are in `processed` or `rejected` then. A report that comes twice, or late, or in
@@ -148,8 +152,7 @@ def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool
     """
     from tinyfin.fleet.ingest import ingest
 
-    opened = _open(lake)
-    done = ingest(opened, opened.report_keys(keys_path), inbox)
+    done = ingest(lake, lake.report_keys(keys_path), inbox)
     for message in done.messages:
         note(f"refused: {message}")
     refused = sum(done.refused.values())
@@ -163,7 +166,7 @@ def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool
 
 
 @command.command("labels")
-@lake_argument
+@open_lake_argument
 @click.argument("files", nargs=-1, required=True, type=DataFile(Path))
 @click.option(
     "--config",
@@ -173,7 +176,7 @@ def ingest(lake: Path, inbox: Path | None, keys_path: Path | None, as_json: bool
     "is merged, as training has it.",
 )
 @json_option
-def labels(lake: Path, files: tuple[Path, ...], config_path: Path | None, as_json: bool) -> None:
+def labels(lake: Lake, files: tuple[Path, ...], config_path: Path | None, as_json: bool) -> None:
     """Merge FILES (CSV, Parquet or Arrow): what became known of transactions.
 
     Columns: terminal, its id; id of the transaction; time of it, and known, when it became known,
@@ -184,23 +187,23 @@ def labels(lake: Path, files: tuple[Path, ...], config_path: Path | None, as_jso
     from tinyfin.fleet.labels import add_labels
 
     config = None if config_path is None else load(config_path)
-    count, left_out = add_labels(_open(lake), files, config, note)
+    count, left_out = add_labels(lake, files, config, note)
     facts = {"labels": count, "left_out": left_out}
     emit(facts, as_json, f"{lake}: {count} labels, {left_out} of them erased or too old")
 
 
 @command.command("query")
-@lake_argument
+@open_lake_argument
 @click.argument("sql")
 @json_option
-def query(lake: Path, sql: str, as_json: bool) -> None:
+def query(lake: Lake, sql: str, as_json: bool) -> None:
     """Ask LAKE with SQL, by DuckDB; docs/formats/lake.md has its tables and views.
 
     The answer is for those who run the fleet; `publish` makes tables for others.
     """
     from tinyfin.fleet.views import connect, rows_of
 
-    with connect(_open(lake)) as base:
+    with connect(lake) as base:
         rows = rows_of(base, sql)
     _emit_rows(rows, as_json)
 
@@ -211,7 +214,7 @@ def _emit_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 @command.command("publish")
-@lake_argument
+@open_lake_argument
 @click.option(
     "--by",
     type=click.Choice(["pack", "phase", "reason", "level"]),
@@ -220,7 +223,7 @@ def _emit_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     help="What the columns are, next to the day.",
 )
 @json_option
-def publish(lake: Path, by: str, as_json: bool) -> None:
+def publish(lake: Lake, by: str, as_json: bool) -> None:
     """A table of LAKE for others: by day and another column, with totals.
 
     Cells of fewer than 5 terminals or 20 transactions are left out, and so are those from which
@@ -229,19 +232,49 @@ def publish(lake: Path, by: str, as_json: bool) -> None:
     from tinyfin.fleet.publish import published
     from tinyfin.fleet.views import connect
 
-    with connect(_open(lake)) as base:
+    with connect(lake) as base:
         rows = published(base, by)
     _emit_rows(rows, as_json)
 
 
-@command.command("status")
-@lake_argument
+@command.command("export")
+@open_lake_argument
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False), required=False)
+@click.option("--csv", "as_csv", is_flag=True, help="CSV in place of Parquet.")
+@click.option(
+    "--postgres",
+    "url",
+    metavar="URL",
+    envvar="TINYFIN_POSTGRES",
+    help="Into the schema tinyfin of this database, in place of a folder.",
+)
+@click.option("--others", is_flag=True, help="Only what `publish` lets others see.")
 @json_option
-def status(lake: Path, as_json: bool) -> None:
+def export(
+    lake: Lake, out: Path | None, as_csv: bool, url: str | None, others: bool, as_json: bool
+) -> None:
+    """LAKE as a star schema for BI tools, into the folder OUT or a PostgreSQL (docs/bi.md)."""
+    from tinyfin.fleet.export import to_database, to_files
+
+    if out is None:
+        if url is None:
+            raise click.UsageError("name a folder OUT, or a database with --postgres")
+        rows = to_database(lake, url, others=others)
+        said = ", ".join(f"{count:,} rows of {name}" for name, count in rows.items())
+        emit({"rows": rows}, as_json, said)
+        return
+    names = to_files(lake, out, format="csv" if as_csv else "parquet", others=others)
+    emit({"folder": str(out), "files": names}, as_json, f"{out}: {', '.join(names)}")
+
+
+@command.command("status")
+@open_lake_argument
+@json_option
+def status(lake: Lake, as_json: bool) -> None:
     """What LAKE holds, what was refused, and notices compared with those of training."""
     from tinyfin.fleet.status import status_of
 
-    facts = status_of(_open(lake))
+    facts = status_of(lake)
     rows = [("fact", "value")]
     for name, value in facts.items():
         several = value.items() if isinstance(value, dict) else [("", value)]
@@ -257,7 +290,7 @@ def _figure(value: object) -> str:
 
 
 @command.command("retain")
-@lake_argument
+@open_lake_argument
 @click.option(
     "--keep-days", type=click.IntRange(min=1), required=True, help="Days that stay, with today."
 )
@@ -265,36 +298,38 @@ def _figure(value: object) -> str:
     "--as-of", type=click.DateTime(["%Y-%m-%d"]), help="In place of today (UTC), for a report."
 )
 @json_option
-def retain(lake: Path, keep_days: int, as_of: dt.datetime | None, as_json: bool) -> None:
+def retain(lake: Lake, keep_days: int, as_of: dt.datetime | None, as_json: bool) -> None:
     """Remove older days from LAKE, and refuse them from now on."""
     from tinyfin.fleet.lake import date_of, day_number
     from tinyfin.fleet.upkeep import retain
 
-    opened = _open(lake)
     today = day_number((as_of or dt.datetime.now(dt.UTC)).date())
-    count = retain(opened, today - keep_days + 1)
-    first = str(date_of(opened.settings.first_day))
+    count = retain(lake, today - keep_days + 1)
+    first = str(date_of(lake.settings.first_day))
     emit(
         {"first_day": first, "rows": count}, as_json, f"{lake}: from {first} on; {count} rows gone"
     )
 
 
 @command.command("erase")
-@lake_argument
+@open_lake_argument
 @click.option("--terminal", help="Its id, 16 hexadecimal digits.")
 @click.option("--terminal-alias", help="Its alias in the lake.")
 @click.option("--token", help="Token of a card, 64 bits in hexadecimal.")
 @click.option("--card-alias", help="Its alias in the lake.")
+@store_option
 @json_option
 def erase(
-    lake: Path,
+    lake: Lake,
     terminal: str | None,
     terminal_alias: str | None,
     token: str | None,
     card_alias: str | None,
+    url: str | None,
     as_json: bool,
 ) -> None:
-    """Remove all of a terminal, or of a card, from LAKE, and refuse it from now on.
+    """Remove all of a terminal, or of a card, from LAKE and its campaigns, and refuse it from now
+    on.
 
     With the id of a terminal, files of the inbox and those kept aside are searched for it, too.
     """
@@ -304,38 +339,46 @@ def erase(
 
     if sum(x is not None for x in (terminal, terminal_alias, token, card_alias)) != 1:
         raise click.UsageError("give one of --terminal, --terminal-alias, --token, --card-alias")
-    opened = _open(lake)
+    alias = terminal_alias or ""
+    if terminal is not None:
+        alias = lake.key.terminal(parse_terminal_id(terminal))
     count = erase(
-        opened,
+        lake,
         terminal=None if terminal is None else parse_terminal_id(terminal),
-        alias=terminal_alias or "",
-        card=opened.key.card(parse_token(token)) if token else card_alias or "",
+        alias=alias,
+        card=lake.key.card(parse_token(token)) if token else card_alias or "",
     )
-    emit({"rows": count}, as_json, f"{lake}: {count} rows are gone")
+    facts, text = {"rows": count}, f"{lake}: {count} rows are gone"
+    if alias and (url or (lake.path / "campaigns.sqlite").exists()):
+        require(["sqlalchemy"], "for campaigns")
+        from tinyfin.rollout.store import Store
+
+        facts["campaigns"] = Store(url or default_url(lake)).erase(lake.key.tombstone(alias))
+        text += f"; {facts['campaigns']} campaigns have forgotten it, and what their logs have seen"
+    emit(facts, as_json, text)
 
 
 @command.command("alias")
-@lake_argument
+@open_lake_argument
 @click.argument("terminal")
 @json_option
-def alias(lake: Path, terminal: str, as_json: bool) -> None:
+def alias(lake: Lake, terminal: str, as_json: bool) -> None:
     """Print the alias in LAKE of TERMINAL, an id of 16 hexadecimal digits."""
     from tinyfin.field.keys import parse_terminal_id
 
-    name = _open(lake).key.terminal(parse_terminal_id(terminal))
+    name = lake.key.terminal(parse_terminal_id(terminal))
     emit({"alias": name}, as_json, name)
 
 
 @command.command("verify")
-@lake_argument
+@open_lake_argument
 @json_option
-def verify(lake: Path, as_json: bool) -> None:
+def verify(lake: Lake, as_json: bool) -> None:
     """Whether the files of LAKE are those that were written. Exit code 4 when they are not."""
     from tinyfin.errors import MismatchError
 
-    opened = _open(lake)
-    with opened.shared():
-        faults, count = opened.faults(), len(opened.manifest().parts)
+    with lake.shared():
+        faults, count = lake.faults(), len(lake.manifest().parts)
     emit({"files": count, "faults": faults}, as_json, "\n".join([f"{count} files", *faults]))
     if faults:
         note(f"error: {lake}: {len(faults)} faults")

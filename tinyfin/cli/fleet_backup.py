@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.fleet_carriers import FILE, lake_argument
+from tinyfin.cli.fleet_carriers import FILE, open_lake_argument
 from tinyfin.cli.output import claim, emit, json_option, note
+
+if TYPE_CHECKING:
+    from tinyfin.fleet.lake import Lake
 
 __all__ = ["backup", "restore"]
 
 
 @click.command("backup")
-@lake_argument
+@open_lake_argument
 @click.argument("out", metavar="FILE.tar", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--with-keys", is_flag=True, help="With the lake's key and report keys, in clear.")
 @click.option(
@@ -30,7 +34,7 @@ __all__ = ["backup", "restore"]
 )
 @json_option
 def backup(
-    lake: Path,
+    lake: Lake,
     out: Path,
     with_keys: bool,
     registry: Path | None,
@@ -43,13 +47,11 @@ def backup(
     they are put back, so keep them somewhere.
     """
     from tinyfin.fleet.backup import backup
-    from tinyfin.fleet.lake import Lake
 
     claim(out)
-    opened = Lake(lake)
-    made = backup(opened, out, keys=with_keys, registry=registry, campaigns=campaigns)
+    made = backup(lake, out, keys=with_keys, registry=registry, campaigns=campaigns)
     if not with_keys:
-        note(f"without the key of the lake, {lake / opened.settings.key}: keep that one, too")
+        note(f"without the key of the lake, {lake.path / lake.settings.key}: keep that one, too")
     size = sum(kept.bytes for kept in made.files.values())
     facts = {"file": str(out), "files": len(made.files), "bytes": size, "keys": with_keys}
     emit(facts, as_json, f"{out}: {len(made.files)} files, {size / 1e6:.1f} MB")

@@ -17,9 +17,10 @@ from tinyfin.cli.trust import public_key_option
 from tinyfin.optional_packages import require
 
 if TYPE_CHECKING:
+    from tinyfin.fleet.lake import Lake
     from tinyfin.rollout.store import Campaign, Store
 
-__all__ = ["campaign"]
+__all__ = ["campaign", "default_url", "store_option"]
 
 _PATH = click.Path(path_type=Path, exists=True)
 _name = click.argument("name")
@@ -34,7 +35,7 @@ _at = click.option(
     metavar="HOUR",
     help="In place of now, for data of the past: ISO 8601, UTC, or hours since 2000-01-01.",
 )
-_stored = click.option(
+store_option = click.option(
     "--store",
     "url",
     envvar="TINYFIN_CAMPAIGNS",
@@ -45,9 +46,11 @@ _registry = click.option(
     "--registry",
     "folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Look there whether the pack may go out; with --key, record waves and a halt.",
+    help="Look there whether the campaign is approved and its pack may go out.",
 )
-_key = click.option("--key", "key_path", type=FILE, help="A key that the registry's policy names.")
+_key = click.option(
+    "--key", "key_path", type=FILE, help="Record waves and a halt in the registry, with this key."
+)
 
 
 @click.group(cls=Group)
@@ -56,10 +59,15 @@ def campaign() -> None:
     (docs/rollout.md)."""
 
 
+def default_url(lake: Lake) -> str:
+    """The database of the campaigns on a lake."""
+    return f"sqlite:///{lake.path / 'campaigns.sqlite'}"
+
+
 class _Open(NamedTuple):
     """The campaign that a command is about."""
 
-    lake: Path
+    lake: Lake
     name: str
     store: Store
 
@@ -69,17 +77,17 @@ def _command(verb: str, *options: Callable[[Any], Any]) -> Callable[[Any], click
 
     def made(function: Any) -> click.Command:
         @functools.wraps(function)
-        def opened(lake: Path, name: str, url: str | None, **given: Any) -> None:
+        def called(lake: Path, name: str, url: str | None, **given: Any) -> None:
             from tinyfin.fleet.lake import Lake
 
             require(["sqlalchemy", "scipy", "duckdb"], "for campaigns")
             from tinyfin.rollout.store import Store
 
-            store = Store(url or f"sqlite:///{Lake(lake).path / 'campaigns.sqlite'}")
-            function(_Open(lake, name, store), **given)
+            opened = Lake(lake)
+            function(_Open(opened, name, Store(url or default_url(opened))), **given)
 
-        whole: Any = opened
-        for option in (json_option, _stored, *reversed(options), _name, lake_argument):
+        whole: Any = called
+        for option in (json_option, store_option, *reversed(options), _name, lake_argument):
             whole = option(whole)
         return campaign.command(verb)(whole)
 
@@ -99,27 +107,25 @@ def _hour(at: str | None) -> int:
         raise click.UsageError(f"--at {at!r}: {error}") from error
 
 
-def _facts(found: Campaign) -> dict[str, object]:
+def _said(found: Campaign, as_json: bool, **more: object) -> None:
     from tinyfin.rollout.members import Stage
 
     now, definition = found.rollout.progress, found.definition
-    return {
+    members = {one.name.lower(): int((found.rollout.stage == one).sum()) for one in Stage}
+    wave = definition.policy.waves[now.wave].name
+    facts = {
         "campaign": definition.name,
         "state": now.state,
-        "wave": definition.policy.waves[now.wave].name,
+        "wave": wave,
         "why": now.why,
         "hour": now.hour,
         "pack": definition.pack,
-        "terminals": len(found.terminals),
-        "members": {s.name.lower(): int((found.rollout.stage == s).sum()) for s in Stage},
+        "terminals": len(found.members),
+        "members": members,
     }
-
-
-def _said(found: Campaign, as_json: bool, **more: object) -> None:
-    facts = _facts(found)
-    members = ", ".join(f"{n} {what}" for what, n in facts["members"].items() if n)  # type: ignore[attr-defined]
-    text = f"{facts['campaign']}: {facts['state']}, wave {facts['wave']}; {members}"
-    emit({**facts, **more}, as_json, f"{text}\n{facts['why']}" if facts["why"] else text)
+    counts = ", ".join(f"{n} {what}" for what, n in members.items() if n)
+    text = f"{definition.name}: {now.state}, wave {wave}; {counts}\n{now.why}"
+    emit({**facts, **more}, as_json, text.rstrip())
 
 
 @_command(
@@ -147,18 +153,22 @@ def new(
     as_json: bool,
 ) -> None:
     """Make a draft. Nothing is offered before it is approved."""
-    from tinyfin.rollout.definition import define, read_inventory
+    from tinyfin.fleet.inventory import read_inventory
+    from tinyfin.fleet.views import connect, rows_of
+    from tinyfin.rollout.definition import define, members_of
     from tinyfin.rollout.policy import Policy
     from tinyfin.rollout.store import Campaign
 
     policy = Policy.read(policy_path) if policy_path else Policy()
-    rows = read_inventory(terminals)
+    rows = members_of(to.lake.key, read_inventory(terminals))
     made = define(
         to.name, pack, parent, policy, rows, public_keys=public_keys, alerts_ratio=alerts_ratio
     )
     draft = Campaign.begun(made, rows)
     to.store.add(draft)
-    if unheard := _unheard(to.lake, [row.terminal for row in rows]):
+    with connect(to.lake) as base:
+        heard = {row["terminal"] for row in rows_of(base, "SELECT DISTINCT terminal FROM report")}
+    if unheard := [one.terminal for one in rows if _alias(to.lake, one.terminal) not in heard]:
         note(
             f"{len(unheard):,} of {len(rows):,} terminals have never reported, such as "
             f"{unheard[0]}; they get no offer before they do"
@@ -166,14 +176,9 @@ def new(
     _said(draft, as_json, definition=made.as_dict())
 
 
-def _unheard(path: Path, terminals: list[str]) -> list[str]:
-    from tinyfin.fleet.lake import Lake
-    from tinyfin.fleet.views import connect, rows_of
-
-    lake = Lake(path)
-    with connect(lake) as base:
-        heard = {row["terminal"] for row in rows_of(base, "SELECT DISTINCT terminal FROM report")}
-    return [one for one in terminals if lake.key.terminal(bytes.fromhex(one)) not in heard]
+def _alias(lake: Lake, terminal: str) -> str:
+    """The lake's; empty of a member that was erased."""
+    return lake.key.terminal(bytes.fromhex(terminal)) if terminal else ""
 
 
 @_command("approve", registry_option, signer_option)
@@ -186,12 +191,17 @@ def approve(to: _Open, folder: Path, key_path: Path, as_json: bool) -> None:
 
     registry = Registry(folder)
     with to.store.changing(to.name) as found:
-        if not registered.enough(registry, found.definition):
-            registered.approve(registry, found.definition, load_key(key_path, "person"))
-        names = registered.approvers(registry, found.definition)
-        if registered.enough(registry, found.definition):
+        wanted, names = (
+            registered.wanted(registry),
+            registered.approvers(registry, found.definition),
+        )
+        if len(names) < wanted:
+            key = load_key(key_path, "person")
+            registered.sign(registry, found.definition, registered.APPROVED, key)
+            names = registered.approvers(registry, found.definition)
+        if len(names) >= wanted:
             found.do("approve", _hour(None), ", ".join(names), "")
-    note(f"approved by {', '.join(names)}; persons wanted: {registered.wanted(registry)}")
+    note(f"approved by {', '.join(names)}; persons wanted: {wanted}")
     _said(found, as_json, approved_by=names)
 
 
@@ -208,7 +218,6 @@ def tick(
     """Look at what terminals report, and offer the pack to more, wait, or halt. For cron: the same
     hour again changes nothing. Exit code 4 when the campaign is halted."""
     from tinyfin.fleet.estimates import precision
-    from tinyfin.fleet.lake import Lake
     from tinyfin.fleet.tables import day_of
     from tinyfin.registry.registry import Registry
     from tinyfin.rollout import registered
@@ -217,16 +226,15 @@ def tick(
 
     if key_path and not folder:
         raise click.UsageError("--key goes with --registry")
-    hour, lake = _hour(at), Lake(to.lake)
+    hour, lake = _hour(at), to.lake
     registry, expected = None if folder is None else Registry(folder), None
     with to.store.changing(to.name) as found:
         state, unwatched = found.rollout.progress.state, (State.DRAFT, *OVER)
-        if registry and state not in unwatched:
-            registered.require_approved(registry, found.definition, found.terminals)
-            if why := registered.objection(registry, found.definition):
-                ended = state == State.DONE and registered.retired(registry, found.definition)
-                found.do("end" if ended else "halt", hour, "registry", why)
-        aliases = [lake.key.terminal(bytes.fromhex(one.terminal)) for one in found.terminals]
+        watched = None if state in unwatched else registry
+        if watched and (why := registered.objection(watched, found, lake.key)):
+            ended = state == State.DONE and registered.retired(watched, found.definition)
+            found.do("end" if ended else "halt", hour, "registry", why)
+        aliases = [_alias(lake, one.terminal) for one in found.members]
         seen = observed(lake, found.definition, aliases, found.rollout.offered_h, hour)
         if registry and found.rollout.progress.state not in unwatched:
             pack = registered.pack_of(registry, found.definition)
@@ -257,45 +265,75 @@ def status(to: _Open, page_path: Path | None, as_json: bool) -> None:
 
         claim(page_path)
         files.write(page_path, render(found, log))
-    gates = next((one.gates for one in reversed(log) if one.result["gates"]), [])
-    _said(found, as_json, gates=[vars(gate) for gate in gates])
+    gates: list[dict[str, str]] = next(
+        (one.result["gates"] for one in reversed(log) if one.result["gates"]), []
+    )
+    _said(found, as_json, gates=gates)
     if gates and not as_json:
-        rows = [(gate.name, gate.state, gate.text) for gate in gates]
+        rows = [(gate["name"], gate["state"], gate["text"]) for gate in gates]
         click.echo("\n".join(aligned([("gate", "state", "found"), *rows])))
 
 
-@_command("offers")
-def offers(to: _Open, as_json: bool) -> None:
+@_command("offers", _registry)
+def offers(to: _Open, folder: Path | None, as_json: bool) -> None:
     """What terminals should be told now, as CSV (or --json): terminal, pack, and action: offer,
-    abort, or revert, whose pack is the parent."""
+    abort, or revert, whose pack is the parent. With --registry nothing is offered that is not
+    approved there any more: exit code 4."""
+    from tinyfin.errors import MismatchError
+    from tinyfin.registry.registry import Registry
+    from tinyfin.rollout import registered
+    from tinyfin.rollout.controller import OFFERING
+
     found = to.store.campaign(to.name)
     definition, rows = found.definition, []
+    asked = folder if found.rollout.progress.state in OFFERING else None
+    if asked and (why := registered.objection(Registry(asked), found, to.lake.key)):
+        raise MismatchError(f"campaign {to.name}: {why}; nothing is offered, see `tick`")
     for action, members in found.rollout.actions().items():
         pack = definition.parent if action == "revert" else definition.pack
-        rows += [(found.terminals[i].terminal, pack, action) for i in members.tolist()]
+        rows += [(found.members[i].terminal, pack, action) for i in members.tolist()]
     names = ("terminal", "pack", "action")
     lines = [",".join(row) for row in (names, *rows)]
     emit({"offers": [dict(zip(names, r, strict=True)) for r in rows]}, as_json, "\n".join(lines))
 
 
-def _person(verb: str, kind: str, text: str) -> None:
-    @_command(verb, _why, _who)
-    def deed(to: _Open, why: str, who: str, as_json: bool) -> None:
+def _person(kind: str, text: str, *signed: Callable[[Any], Any]) -> None:
+    @_command(kind, _why, *(signed or [_who]))
+    def deed(
+        to: _Open,
+        why: str,
+        as_json: bool,
+        who: str = "",
+        folder: Path | None = None,
+        key_path: Path | None = None,
+    ) -> None:
+        from tinyfin.pack.signing import load_key
+        from tinyfin.registry.registry import Registry
+        from tinyfin.rollout import registered
+
         with to.store.changing(to.name) as found:
-            found.do(kind, _hour(None), who, why)
+            if folder is None or key_path is None:
+                found.do(kind, _hour(None), who, why)
+            else:
+                entry, registry = len(found.kinds), Registry(folder)
+                key = load_key(key_path, "person")
+                found.do(kind, _hour(None), registered.name_of(registry, key), why)
+                event = registered.SIGNED[kind]
+                registered.sign(registry, found.definition, event, key, entry=entry, why=why)
         _said(found, as_json)
 
     deed.help = text
 
 
-_person("halt", "halt", "Stop the campaign for good: abort, and revert if the policy says so.")
-_person("end", "end", "Offer nothing more; terminals stay as they are, free for other campaigns.")
-_person("pause", "pause", "Offer nothing more until `resume`. Gates that break still halt it.")
-_person("resume", "resume", "Let a paused or inconclusive campaign wait for its gates again.")
+_SIGNS = (registry_option, signer_option)
+_person("halt", "Stop the campaign for good: abort, and revert if the policy says so.")
+_person("end", "Offer nothing more; terminals stay as they are, free for other campaigns.")
+_person("pause", "Offer nothing more until `resume`. Gates that break still halt it.")
+_person("resume", "Let a paused or inconclusive campaign wait for its gates again.", *_SIGNS)
 _person(
     "pass",
-    "pass",
     "Let the wave of a paused or inconclusive campaign pass by your decision, not by its gates.",
+    *_SIGNS,
 )
 
 

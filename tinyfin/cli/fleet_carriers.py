@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +12,30 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyfin import optional_packages
 from tinyfin.cli.output import emit, json_option, note
 
 if TYPE_CHECKING:
-    from tinyfin.fleet.admission import Admission
     from tinyfin.fleet.lake import Lake
     from tinyfin.fleet.secrets import ReportKeys
 
-__all__ = ["FILE", "address", "keys_option", "lake_argument", "pull", "push", "serve"]
+__all__ = [
+    "FILE",
+    "address",
+    "keys_option",
+    "lake_argument",
+    "open_lake_argument",
+    "pull",
+    "push",
+    "serve",
+]
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _STEP_S = 0.5
-lake_argument = click.argument("lake", type=click.Path(path_type=Path, file_okay=False))
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+lake_argument = click.argument("lake", type=_FOLDER)
+open_lake_argument = click.argument("lake", type=_FOLDER, callback=lambda _, __, x: _opened(x))
+"""The same, opened."""
 keys_option = click.option(
     "--report-keys",
     "keys_path",
@@ -42,6 +55,12 @@ _settings_option = click.option(
 )
 
 
+def _opened(path: Path) -> Lake:
+    from tinyfin.fleet.lake import Lake
+
+    return Lake(path)
+
+
 def address(text: str) -> tuple[str, int]:
     """HOST:PORT. Raises click.UsageError."""
     host, colon, port = text.rpartition(":")
@@ -51,7 +70,7 @@ def address(text: str) -> tuple[str, int]:
 
 
 @click.command("serve")
-@lake_argument
+@open_lake_argument
 @click.option("--http", "http", metavar="HOST:PORT", help="Take reports over HTTPS; port 0: any.")
 @click.option("--mqtt", "mqtt", metavar="HOST:PORT", help="Take reports from a broker of MQTT.")
 @click.option("--kafka", "kafka", metavar="BROKERS", help="Take reports from Kafka.")
@@ -73,7 +92,7 @@ def address(text: str) -> tuple[str, int]:
 )
 @json_option
 def serve(
-    lake: Path,
+    lake: Lake,
     http: str | None,
     mqtt: str | None,
     kafka: str | None,
@@ -92,14 +111,12 @@ def serve(
     --client-ca both sides show certificates; without, only this machine is listened to.
     """
     from tinyfin.fleet.admission import Admission
-    from tinyfin.fleet.lake import Lake
 
     if sum(x is not None for x in (http, mqtt, kafka)) != 1:
         raise click.UsageError("give one of --http, --mqtt, --kafka")
-    opened = Lake(lake)
-    keys = opened.report_keys(keys_path)
-    admission = Admission(opened, keys)
-    with _merging(opened, keys, merge_s):
+    keys = lake.report_keys(keys_path)
+    admission = Admission(lake, keys)
+    with _merging(lake, keys, merge_s):
         if kafka is not None:
             from tinyfin.fleet.kafka import read_settings, take_reports
 
@@ -107,9 +124,19 @@ def serve(
             _say(f"taking reports from {kafka}", as_json)
             take_reports(settings, topic or "reports", admission, _refused)
         elif http is not None:
-            _serve_http(admission, http, certificate, certificate_key, authorities, as_json)
+            optional_packages.require(["starlette", "uvicorn"], "to take reports over HTTPS")
+            from tinyfin.fleet.http import configuration
+            from tinyfin.http_server import Listening
+            from tinyfin.http_server import serve as answer
+
+            where = Listening(*address(http), certificate, certificate_key, authorities)
+            answer(
+                configuration(admission, where),
+                where,
+                lambda at: _say(f"taking reports at {at}/reports", as_json),
+            )
         else:
-            from tinyfin.fleet.mqtt import Broker, Subscriber
+            from tinyfin.fleet.mqtt import Broker, subscribed
 
             host, port = address(str(mqtt))
             broker = Broker(
@@ -120,45 +147,11 @@ def serve(
                 certificate=certificate,
                 key=certificate_key,
             )
-            subscriber = Subscriber(broker, admission, _refused)
-            subscriber.start()
-            try:
+            with subscribed(broker, admission, _refused) as failures:
                 _say(f"taking reports from {mqtt}", as_json)
-                while subscriber.failure is None:
-                    threading.Event().wait(_STEP_S)
-                raise subscriber.failure
-            finally:
-                subscriber.stop()
-
-
-def _serve_http(
-    admission: Admission,
-    http: str,
-    certificate: Path | None,
-    key: Path | None,
-    authorities: Path | None,
-    as_json: bool,
-) -> None:
-    from tinyfin.errors import BenchError
-    from tinyfin.fleet.http import server
-
-    host, port = address(http)
-    made = server(admission, host, port, certificate=certificate, key=key, clients=authorities)
-    running = threading.Thread(target=made.run, daemon=True)
-    running.start()
-    try:
-        while running.is_alive() and not made.started:
-            running.join(_STEP_S / 10)
-        if not running.is_alive():
-            raise BenchError(f"{http}: cannot be listened to; is it in use?")
-        scheme = "https" if certificate else "http"
-        found = made.servers[0].sockets[0].getsockname()[1]
-        _say(f"taking reports at {scheme}://{host}:{found}/reports", as_json)
-        while running.is_alive():
-            running.join(_STEP_S)
-    finally:
-        made.should_exit = True
-        running.join()
+                while not failures:
+                    time.sleep(_STEP_S)
+                raise failures[0]
 
 
 def _say(text: str, as_json: bool) -> None:

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from tinyfin.cli.fleet_carriers import FILE, lake_argument
-from tinyfin.cli.output import aligned, claim, emit, json_option
+from tinyfin.cli.fleet_carriers import FILE, open_lake_argument
+from tinyfin.cli.output import aligned, as_one, claim, emit, json_option
 from tinyfin.cli.registry import registry_option, signer_option, why_option
 from tinyfin.cli.trust import public_key_option
 
@@ -21,54 +20,60 @@ if TYPE_CHECKING:
 
 __all__ = ["answer", "drift", "requests"]
 
-F = TypeVar("F", bound=Callable[..., Any])
+
+class _Look(NamedTuple):
+    """A lake, and what is looked at."""
+
+    lake: Lake
+    pack: Pack
+    day: int
+    strata: dict[str, str] | None
+    source: Path
+    """Run folder or file of the pack."""
 
 
-def _looking(function: F) -> F:
-    """Arguments and options of what looks at a lake on a day."""
-    for option in (
-        json_option,
-        public_key_option,
-        click.option(
-            "--as-of",
-            type=click.DateTime(["%Y-%m-%d"]),
-            help="By what was known at the end of this day; of the newest report if not given.",
-        ),
-        click.option(
-            "--inventory",
-            type=FILE,
-            help="CSV: terminal, its id, and further columns, whose values make strata.",
-        ),
-        click.option(
-            "--pack",
-            "pack_path",
-            type=click.Path(path_type=Path, exists=True),
-            required=True,
-            help="The run folder or .tfpack that terminals run.",
-        ),
-        lake_argument,
-    ):
-        function = option(function)
-    return function
-
-
-def _opened(
-    lake: Path,
-    pack: Path,
+def _look(
+    lake: Lake,
+    pack_path: Path,
     inventory: Path | None,
     as_of: dt.datetime | None,
-    keys: tuple[Path, ...],
-) -> tuple[Lake, Pack, int, dict[str, str] | None]:
-    from tinyfin.fleet.lake import Lake, day_number, newest_day
+    public_keys: tuple[Path, ...],
+) -> _Look:
+    from tinyfin.fleet.lake import day_number, newest_day
     from tinyfin.fleet.monitors import read_strata
-    from tinyfin.pack.trust import require_trusted, trusted_keys
-    from tinyfin.registry.contents import pack_in_service
-    from tinyfin.targets.flash import run_pack
+    from tinyfin.registry.contents import opened_in_service
 
-    opened, file = Lake(lake), run_pack(pack_in_service(pack))
-    found = require_trusted(file.read_bytes(), trusted_keys(file, keys), file)
-    day = newest_day(opened) if as_of is None else day_number(as_of.date())
-    return opened, found, day, None if inventory is None else read_strata(opened, inventory)
+    pack = opened_in_service(pack_path, public_keys)
+    day = newest_day(lake) if as_of is None else day_number(as_of.date())
+    strata = None if inventory is None else read_strata(lake, inventory)
+    return _Look(lake, pack, day, strata, pack_path)
+
+
+_looking = as_one(
+    "at",
+    _look,
+    open_lake_argument,
+    click.option(
+        "--pack",
+        "pack_path",
+        type=click.Path(path_type=Path, exists=True),
+        required=True,
+        help="The run folder or .tfpack that terminals run.",
+    ),
+    click.option(
+        "--inventory",
+        type=FILE,
+        help="CSV: terminal, its id, and further columns, whose values make strata.",
+    ),
+    click.option(
+        "--as-of",
+        type=click.DateTime(["%Y-%m-%d"]),
+        help="By what was known at the end of this day; of the newest report if not given.",
+    ),
+    public_key_option,
+    json_option,
+)
+"""Arguments and options of what looks at a lake on a day, handed over as ``at``."""
 
 
 @click.command("drift")
@@ -76,15 +81,7 @@ def _opened(
 @click.option(
     "--page", "page_path", type=click.Path(path_type=Path, dir_okay=False), help="Also as HTML."
 )
-def drift(
-    lake: Path,
-    pack_path: Path,
-    inventory: Path | None,
-    as_of: dt.datetime | None,
-    public_keys: tuple[Path, ...],
-    page_path: Path | None,
-    as_json: bool,
-) -> None:
+def drift(at: _Look, page_path: Path | None, as_json: bool) -> None:
     """Whether what terminals of LAKE count under a pack has drifted, and what precision it lets
     expect.
 
@@ -95,8 +92,7 @@ def drift(
     from tinyfin.fleet.drift_page import precision_rows, render
 
     claim(page_path)
-    opened, pack, day, strata = _opened(lake, pack_path, inventory, as_of, public_keys)
-    found = drift_of(opened, pack, day, strata)
+    found = drift_of(*at[:4])
     if page_path is not None:
         files.write(page_path, render(found))
     rows = [("stratum", "histogram", "terminals", "index", "p", "")]
@@ -121,15 +117,7 @@ def drift(
 @registry_option
 @click.option("--key", "key_path", type=FILE, help="Record new requests, signed by this key.")
 def requests(
-    lake: Path,
-    pack_path: Path,
-    inventory: Path | None,
-    as_of: dt.datetime | None,
-    public_keys: tuple[Path, ...],
-    review_by: dt.datetime | None,
-    folder: Path,
-    key_path: Path | None,
-    as_json: bool,
+    at: _Look, review_by: dt.datetime | None, folder: Path, key_path: Path | None, as_json: bool
 ) -> None:
     """Why the pack of LAKE should be trained again, and the requests in the registry.
 
@@ -141,21 +129,20 @@ def requests(
     from tinyfin.registry.registry import Registry
     from tinyfin.training.run_folder import open_run
 
-    opened, pack, day, strata = _opened(lake, pack_path, inventory, as_of, public_keys)
-    review = None if review_by is None else review_by.date()
-    if review is None and pack_path.is_dir():
-        by = open_run(pack_path).config().card.review_by
-        review = None if by is None else dt.date.fromisoformat(by)
-    found = judged(opened, pack, day, strata, review)
+    by = None if review_by is None else review_by.date()
+    if by is None and at.source.is_dir():
+        said = open_run(at.source).config().card.review_by
+        by = None if said is None else dt.date.fromisoformat(said)
+    found = judged(*at[:4], by)
     registry = Registry(folder)
     if key_path is not None:
-        record(registry, pack, found.causes, day, load_key(key_path, "person"))
+        record(registry, at.pack, found.causes, at.day, load_key(key_path, "person"))
     listed = requests_of(registry) if key_path is not None or folder.exists() else []
     rows = [("request", "day", "pack", "cause", "why", "control events", "answer")]
     for one in listed:
-        asked, said = one.event.detail, None if one.answer is None else one.answer.detail
+        asked, end = one.event.detail, None if one.answer is None else one.answer.detail
         subject = "" if one.event.subject is None else one.event.subject.pack[:8]
-        answered = "open" if said is None else said["pack"] or said["why"]
+        answered = "open" if end is None else end["pack"] or end["why"]
         kept = "yes" if asked["control"] else "none: data shows only what the pack let through"
         words = (asked["day"], subject, asked["cause"], asked["why"], kept, answered)
         rows.append((str(one.event.number), *words))

@@ -62,16 +62,13 @@ def start(
     """Register PLAN as experiment NAME in LAKE, under your signature, and draw its terminals."""
     from tinyfin.experiments.trial import Plan, start
     from tinyfin.files import write
+    from tinyfin.fleet.inventory import read_inventory
     from tinyfin.fleet.lake import Lake
     from tinyfin.pack.signing import load_key
-    from tinyfin.rollout.definition import read_inventory
 
     claim(out_path)
-    now, terminals, key = (
-        dt.datetime.now(dt.UTC),
-        read_inventory(table),
-        load_key(key_path, "person"),
-    )
+    now, terminals = dt.datetime.now(dt.UTC), read_inventory(table)
+    key = load_key(key_path, "person")
     made, arms = start(Lake(lake), name, Plan.read(plan), terminals, key, now)
     rows = [f"{t},{arm},{getattr(made.plan, arm)}" for t, arm in sorted(arms.items())]
     write(out_path, "\n".join(["terminal,arm,pack", *rows]) + "\n")

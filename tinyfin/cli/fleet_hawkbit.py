@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.fleet_carriers import FILE, lake_argument
+from tinyfin.cli.fleet_carriers import FILE, open_lake_argument
 from tinyfin.cli.output import emit, json_option, note
 from tinyfin.cli.trust import public_key_option
+
+if TYPE_CHECKING:
+    from tinyfin.fleet.lake import Lake
 
 __all__ = ["hawkbit"]
 
 
 @click.command("hawkbit")
-@lake_argument
+@open_lake_argument
 @click.option("--url", required=True, help="Of hawkBit, https://HOST[:PORT].")
 @click.option("--tenant", default="DEFAULT", show_default=True, help="hawkBit's tenant.")
 @click.option(
@@ -33,7 +37,7 @@ __all__ = ["hawkbit"]
 @public_key_option
 @json_option
 def hawkbit(
-    lake: Path,
+    lake: Lake,
     url: str,
     tenant: str,
     terminals: Path,
@@ -53,12 +57,11 @@ def hawkbit(
     """
     from tinyfin.errors import LinkError
     from tinyfin.fleet.hawkbit import Gateway, Server, read_tokens
-    from tinyfin.fleet.lake import Lake
     from tinyfin.pack.trust import load_public_key
 
     server, tokens = Server(url, tenant, server_ca), read_tokens(terminals, token_file)
     keys = [load_public_key(path) for path in public_keys]
-    gateway = Gateway(Lake(lake), server, tokens, offers, keys, silent_days, days)
+    gateway = Gateway(lake, server, tokens, offers, keys, silent_days, days)
     while True:
         try:
             done = gateway.poll(note)

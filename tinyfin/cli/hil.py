@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tinyfin.cli.boards import boards_option, emulator_option
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import Group, claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
 from tinyfin.progress import stage
 
@@ -38,7 +38,7 @@ run_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Boards and emulated machines on a bench: find them, flash them, replay, compare, report.
 

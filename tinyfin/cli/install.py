@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option, note
-from tinyfin.cli.slots import as_dict, reached, terminal_options, text
+from tinyfin.cli.slots import as_dict, text
+from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -22,16 +22,9 @@ __all__ = ["command"]
     "--activate", is_flag=True, help="Then start the trial: the terminal restarts with the pack."
 )
 @public_key_option
-@boards_option
 @json_option
 def command(
-    run: Path,
-    target_name: str | None,
-    terminal: Path | None,
-    port: str | None,
-    activate: bool,
-    public_keys: tuple[Path, ...],
-    as_json: bool,
+    run: Path, terminal: Terminal, activate: bool, public_keys: tuple[Path, ...], as_json: bool
 ) -> None:
     """Put the pack of RUN, a run folder or a .tfpack, into the free slot of a terminal.
 
@@ -56,18 +49,16 @@ def command(
     if sealed is None:
         path = flash.run_pack(run)
         require_trusted(path.read_bytes(), keys, path)
-    with reached(target_name, terminal, port) as session:
-        hello = session.client.connect()
+    with terminal.connected() as client:
+        hello = client.hello
         target = catalogue.load().get(hello.target)
         if sealed is None and target is not None:
             path = flash.target_pack(run, target, keys, note)
         pack = path.read_bytes() if sealed is None else sealed
-        before = slot_frames.info(session.client)
+        before = slot_frames.info(client)
         size = len(pack if isinstance(pack, bytes) else pack.content)
         with stage("installing", size, "bytes") as shown:
-            slots = slot_frames.install(
-                session.client, pack, lambda at, of: shown.at(at, of, "bytes")
-            )
+            slots = slot_frames.install(client, pack, lambda at, of: shown.at(at, of, "bytes"))
         staged = slots.phase == slot_frames.Phase.STAGED
         if slots == before:
             note(
@@ -75,8 +66,8 @@ def command(
                 + ("" if staged or not activate else ", and there is nothing to activate")
             )
         if activate and staged:
-            slot_frames.command(session.client, slot_frames.Command.ACTIVATE)
-            session.client.reboot()
-            session.client.connect()
-            slots = slot_frames.info(session.client)
+            slot_frames.command(client, slot_frames.Command.ACTIVATE)
+            client.reboot()
+            client.connect()
+            slots = slot_frames.info(client)
     emit(as_dict(slots), as_json, text(slots))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.output import claim, emit, json_option
+from tinyfin.cli.output import claim, emit, file_option, json_option
 
 __all__ = ["command"]
 
@@ -23,11 +23,10 @@ __all__ = ["command"]
     "these keys; person what you do in a registry; from fleet come the secrets of terminals; seal "
     "encrypts packs and state images.",
 )
-@click.option(
+@file_option(
     "--fleet-key",
     "fleet_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="With --kind seal: not a new key, but the one that a terminal makes of its secrets.",
+    "With --kind seal: not a new key, but the one that a terminal makes of its secrets.",
 )
 @click.option("--terminal", "terminal_id", help="With --fleet-key: the id of that terminal.")
 @click.option(

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import claim, emit, json_option, out_option
-from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.output import FILE, Group, claim, emit, file_option, json_option, out_option
+from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import root_key_option
 
 if TYPE_CHECKING:
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
-
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """The key manifest of terminals: which keys sign their packs, commands and notices.
 
@@ -30,27 +28,24 @@ def command() -> None:
 
 
 @command.command("make")
-@click.option(
+@file_option(
     "--root",
     "root_path",
-    type=_FILE,
-    help="The root key that signs it; the development key, for a rig, if not given.",
+    "The root key that signs it; the development key, for a rig, if not given.",
 )
-@click.option(
+@file_option(
     "--release",
     "releases",
-    type=_FILE,
+    "Public half of a release key; at most two.",
     multiple=True,
     required=True,
-    help="Public half of a release key; at most two.",
 )
-@click.option(
+@file_option(
     "--command",
     "commands",
-    type=_FILE,
+    "Public half of a command key; at most two.",
     multiple=True,
     required=True,
-    help="Public half of a command key; at most two.",
 )
 @click.option(
     "--version",
@@ -82,11 +77,11 @@ def make(
         tuple(load_public_key(path, "command") for path in commands),
     )
     files.write(out_path, sign_manifest(manifest, root))
-    emit({"file": str(out_path), **_facts(manifest)}, as_json, f"{out_path}: {_text(manifest)}")
+    emit({"file": str(out_path), **asdict(manifest)}, as_json, f"{out_path}: {_text(manifest)}")
 
 
 @command.command("show")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @root_key_option
 @json_option
 def show(file: Path, root_key: Path | None, as_json: bool) -> None:
@@ -97,18 +92,15 @@ def show(file: Path, root_key: Path | None, as_json: bool) -> None:
     root = root_public_key(root_key)
     manifest = read_manifest(file, root)
     checked = "signed by the root key" if root else "its signature was not checked (--root-key)"
-    facts = {**_facts(manifest), "checked": root is not None}
+    facts = {**asdict(manifest), "checked": root is not None}
     emit(facts, as_json, f"{_text(manifest)}\n{checked}")
 
 
 @command.command("install")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @terminal_options
-@boards_option
 @json_option
-def install(
-    file: Path, target_name: str | None, terminal: Path | None, port: str | None, as_json: bool
-) -> None:
+def install(file: Path, terminal: Terminal, as_json: bool) -> None:
     """Put a manifest into a terminal. From then on its keys alone count there.
 
     The terminal checks it with the root key of its firmware, and takes no older version than it
@@ -118,19 +110,10 @@ def install(
     from tinyfin.wire import field_frames
 
     manifest = read_manifest(file)
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
-        now = field_frames.install_keys(session.client, file.read_bytes())
+    with terminal.connected() as client:
+        now = field_frames.install_keys(client, file.read_bytes())
     facts = {"terminal": now.terminal.hex(), "keys_version": now.keys_version}
     emit(facts, as_json, f"terminal {now.terminal.hex()} has {_text(manifest)}")
-
-
-def _facts(manifest: KeyManifest) -> dict[str, object]:
-    return {
-        "version": manifest.version,
-        "release": [key.hex() for key in manifest.release],
-        "command": [key.hex() for key in manifest.command],
-    }
 
 
 def _text(manifest: KeyManifest) -> str:

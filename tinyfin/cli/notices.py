@@ -8,17 +8,24 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import DataFile, aligned, claim, emit, json_option, note, out_option
-from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.output import (
+    FILE,
+    DataFile,
+    Group,
+    aligned,
+    claim,
+    emit,
+    json_option,
+    note,
+    out_option,
+)
+from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import command_key_option, keys_option
 
 __all__ = ["command"]
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
-
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Notices of fraud, or of cleared suspicion, to a terminal in service: signed, done once."""
 
@@ -83,24 +90,14 @@ def make(
 
 
 @command.command("show")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @json_option
 def show(file: Path, as_json: bool) -> None:
     """The notices of a file; its signatures are not checked."""
     from tinyfin.field.notices import parse_pages
 
     pages = [page for page, _ in parse_pages(file.read_bytes(), file)]
-    facts = {
-        "terminal": pages[0].terminal.hex(),
-        "pages": [
-            {
-                "number": page.number,
-                "key_index": page.key_index,
-                "notices": [asdict(notice) for notice in page.notices],
-            }
-            for page in pages
-        ],
-    }
+    facts = {"terminal": pages[0].terminal, "pages": [asdict(page) for page in pages]}
     rows = [
         [
             str(page.number),
@@ -117,13 +114,10 @@ def show(file: Path, as_json: bool) -> None:
 
 
 @command.command("send")
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FILE)
 @terminal_options
-@boards_option
 @json_option
-def send(
-    file: Path, target_name: str | None, terminal: Path | None, port: str | None, as_json: bool
-) -> None:
+def send(file: Path, terminal: Terminal, as_json: bool) -> None:
     """Send the pages of FILE that the terminal has not done yet.
 
     When line or power fail, the same command goes on. Pages must follow the last one that the
@@ -134,13 +128,10 @@ def send(
     from tinyfin.wire import field_frames
 
     pages = parse_pages(file.read_bytes(), file)
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
-        before = field_frames.challenge(session.client).notices
+    with terminal.connected() as client:
+        before = field_frames.challenge(client).notices
         with stage("sending notices", len(pages), "pages") as shown:
-            now = field_frames.send_notices(
-                session.client, pages, lambda at, of: shown.at(at, of, "pages")
-            )
+            now = field_frames.send_notices(client, pages, lambda at, of: shown.at(at, of, "pages"))
     if now.notices == before:
         note("nothing was sent: the terminal has done these pages already")
     facts = {"terminal": now.terminal.hex(), "notices_before": before, "notices": now.notices}

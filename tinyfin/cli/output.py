@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +19,14 @@ from tinyfin.output_claims import claimed
 from tinyfin.text import json_safe, printable
 
 __all__ = [
+    "FILE",
     "DataFile",
     "Group",
     "aligned",
+    "as_one",
     "claim",
     "emit",
+    "file_option",
     "forget_claims",
     "json_option",
     "note",
@@ -34,6 +39,10 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 _claimed_files: dict[str, tuple[int, int, int]] = {}
 """Files that were there when a command claimed their names, and what they were then."""
+
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+"""A file that is there."""
 
 
 class DataFile(click.Path):
@@ -89,6 +98,11 @@ track_option = click.option(
 )
 
 
+def file_option(option: str, name: str, what: str, **how: Any) -> Callable[[F], F]:
+    """An option that names a file which is there, given to a command as ``name``."""
+    return click.option(option, name, type=FILE, help=what, **how)
+
+
 def out_option(what: str) -> Callable[[F], F]:
     """``--out`` of a command that always writes a file, given to it as ``out_path``."""
     return click.option(
@@ -98,6 +112,27 @@ def out_option(what: str) -> Callable[[F], F]:
         required=True,
         help=what,
     )
+
+
+def as_one(
+    name: str, made: Callable[..., object], *options: Callable[[Any], Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Options that are given to a command as one argument ``name``: what ``made`` makes of them."""
+
+    own = inspect.signature(made).parameters
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def taken(**all_: Any) -> None:
+            all_[name] = made(**{one: all_.pop(one) for one in own if one in all_})
+            command(**all_)
+
+        wrapped: Callable[..., None] = taken
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
 
 
 def json_option(command: F) -> F:
@@ -171,7 +206,10 @@ def _hush(context: click.Context, parameter: click.Parameter, value: bool) -> No
 
 
 def _plain(value: object) -> object:
-    """Results, numpy scalars and arrays as JSON knows them; anything else (paths) as text."""
+    """Results, numpy scalars and arrays as JSON knows them, bytes in hexadecimal digits; anything
+    else (paths) as text."""
+    if isinstance(value, bytes):
+        return value.hex()
     convert = getattr(value, "as_json", None) or getattr(value, "tolist", None)
     return str(value) if convert is None else convert()
 

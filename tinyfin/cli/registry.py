@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from tinyfin.cli.output import Group, aligned, claim, emit, json_option
+from tinyfin.cli.output import Group, aligned, as_one, claim, emit, json_option
 from tinyfin.cli.output import note as say
 from tinyfin.cli.registry_texts import event_lines, pending_text, state_text, words
-from tinyfin.cli.trust import public_key_option
 
 if TYPE_CHECKING:
     from tinyfin.pack.signing import Key
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 registry_option = click.option(
@@ -47,9 +46,39 @@ why_option = click.option("--why", required=True, help="The reason, which is kep
 pack_argument = click.argument("pack")
 
 
-def signing(function: F) -> F:
-    """Options of a command that records an event."""
-    return registry_option(signer_option(json_option(function)))
+@dataclass(frozen=True)
+class _Signing:
+    """A registry, and who records an event in it."""
+
+    registry: Registry
+    key: Key
+    as_json: bool
+
+    def record(self, kind: str, pack: str | None, **detail: object) -> None:
+        self.said(self.registry.record(kind, pack, detail, self.key))
+
+    def said(self, event: Event) -> None:
+        """Print the event that a command has recorded, and the new head, to be kept elsewhere."""
+        log = self.registry.log
+        if log.torn_bytes:
+            say(
+                f"{log.path}: the last line was torn, as a power cut leaves it: its "
+                f"{log.torn_bytes} bytes are removed"
+            )
+        facts = {**event.model_dump(), "sha256": event.digest}
+        head = f"head {event.number}:{event.digest}"
+        pending = pending_text(log.state, event)
+        emit(facts, self.as_json, f"{event_lines([event])[-1]}{pending}\n{head}")
+
+
+def _opened_to_sign(folder: Path, key_path: Path, as_json: bool) -> _Signing:
+    from tinyfin.pack.signing import load_key
+
+    return _Signing(_opened(folder), load_key(key_path, "person"), as_json)
+
+
+_signing = as_one("to", _opened_to_sign, registry_option, signer_option, json_option)
+"""Options of a command that records an event, handed over as ``to``."""
 
 
 @click.group(cls=Group)
@@ -63,31 +92,22 @@ def command() -> None:
 
 @command.command("init")
 @click.argument("policy", type=_FILE)
-@signing
-def init(policy: Path, folder: Path, key_path: Path, as_json: bool) -> None:
+@_signing
+def init(to: _Signing, policy: Path) -> None:
     """Make a registry whose first event is a POLICY, a TOML file with persons, the keys of those
     who sign packs, and rules."""
     from tinyfin.registry.policy import read_policy
-    from tinyfin.registry.registry import Registry
 
-    claim(folder, make_folder=True)
-    made = Registry.create(folder, read_policy(policy), _key(key_path))
-    _recorded(made, made.events()[0], as_json)
+    claim(to.registry.path, make_folder=True)
+    to.registry.create(to.registry.path, read_policy(policy), to.key)
+    to.said(to.registry.events()[0])
 
 
 @command.command("add")
 @click.argument("source", metavar="RUN")
 @click.argument("files", nargs=-1, type=_FILE)
-@public_key_option
-@signing
-def add(
-    source: str,
-    files: tuple[Path, ...],
-    public_keys: tuple[Path, ...],
-    folder: Path,
-    key_path: Path,
-    as_json: bool,
-) -> None:
+@_signing
+def add(to: _Signing, source: str, files: tuple[Path, ...]) -> None:
     """Add the pack of a RUN, of its release if there is one, or a .tfpack file.
 
     What the run says of it is kept, too: release, metrics, evaluation, cards, configuration, and
@@ -95,29 +115,22 @@ def add(
     """
     from tinyfin.registry.contents import gather
 
-    registry = _opened(folder)
-    event = registry.add(gather(source, files, public_keys), _key(key_path))
-    _recorded(registry, event, as_json)
+    to.said(to.registry.add(gather(source, files), to.key))
 
 
 @command.command("validate")
 @pack_argument
 @click.argument("files", nargs=-1, type=_FILE)
 @note_option
-@signing
-def validate(
-    pack: str, files: tuple[Path, ...], note: str, folder: Path, key_path: Path, as_json: bool
-) -> None:
+@_signing
+def validate(to: _Signing, pack: str, files: tuple[Path, ...], note: str) -> None:
     """Record that you have looked at a PACK; FILES are kept as evidence."""
     from tinyfin.errors import InputError
 
-    names = [file.name for file in files]
-    if len(set(names)) != len(names):
-        raise InputError("two files of one name: rename one")
-    registry = _opened(folder)
     evidence = {file.name: file.read_bytes() for file in files}
-    event = registry.validate(pack, evidence, _key(key_path), note)
-    _recorded(registry, event, as_json)
+    if len(evidence) != len(files):
+        raise InputError("two files of one name: rename one")
+    to.said(to.registry.validate(pack, evidence, to.key, note))
 
 
 def _deed(verb: str, kind: str, option: Callable[[Any], Any], text: str) -> None:
@@ -126,9 +139,9 @@ def _deed(verb: str, kind: str, option: Callable[[Any], Any], text: str) -> None
     @command.command(verb, help=text)
     @pack_argument
     @option
-    @signing
-    def deed(pack: str, folder: Path, key_path: Path, as_json: bool, **sentence: str) -> None:
-        _record(kind, pack, sentence, folder, key_path, as_json)
+    @_signing
+    def deed(to: _Signing, pack: str, **sentence: str) -> None:
+        to.record(kind, pack, **sentence)
 
 
 _deed(
@@ -159,41 +172,30 @@ _deed("retire", "retired", why_option, "Retire a PACK for good; it is in no stag
 @click.option("--fleet", default="", help="Of these terminals; of all if not given.")
 @click.option("--wave", type=click.IntRange(0), help="Number of the wave.")
 @note_option
-@signing
-def promote(
-    pack: str,
-    stage: str,
-    fleet: str,
-    wave: int | None,
-    note: str,
-    folder: Path,
-    key_path: Path,
-    as_json: bool,
-) -> None:
+@_signing
+def promote(to: _Signing, pack: str, stage: str, fleet: str, wave: int | None, note: str) -> None:
     """Record that terminals of a STAGE get a PACK, in place of the one before."""
-    detail = {"stage": stage, "fleet": fleet, "wave": wave, "note": note}
-    _record("promoted", pack, detail, folder, key_path, as_json)
+    to.record("promoted", pack, stage=stage, fleet=fleet, wave=wave, note=note)
 
 
 @command.command("policy")
 @click.argument("file", type=_FILE)
-@signing
-def policy(file: Path, folder: Path, key_path: Path, as_json: bool) -> None:
+@_signing
+def policy(to: _Signing, file: Path) -> None:
     """Sign another policy, with other persons, keys or rules.
 
     It counts when as many persons have signed the same one as must approve a pack.
     """
     from tinyfin.registry.policy import read_policy
 
-    detail = {"policy": read_policy(file).as_dict()}
-    _record("policy", None, detail, folder, key_path, as_json)
+    to.record("policy", None, policy=read_policy(file).as_dict())
 
 
 @command.command("revoke")
 @click.argument("public_key", type=_FILE)
 @why_option
-@signing
-def revoke(public_key: Path, why: str, folder: Path, key_path: Path, as_json: bool) -> None:
+@_signing
+def revoke(to: _Signing, public_key: Path, why: str) -> None:
     """Revoke a key that leaked, by its public half: it signs nothing more.
 
     One person is enough, unless it leaves fewer persons who may sign a new policy than must sign
@@ -204,7 +206,7 @@ def revoke(public_key: Path, why: str, folder: Path, key_path: Path, as_json: bo
     from tinyfin.pack.trust import load_public_key
 
     revoked = f"{key_id(load_public_key(public_key, 'person')):08x}"
-    _record("revoked", None, {"key": revoked, "why": why}, folder, key_path, as_json)
+    to.record("revoked", None, key=revoked, why=why)
 
 
 @command.command("at")
@@ -371,38 +373,6 @@ def _read(folder: Path) -> Registry:
     if found.verdict == Verdict.TORN:
         say(f"{registry.log.path}: event {found.number} {found.why}")
     return registry
-
-
-def _key(path: Path) -> Key:
-    from tinyfin.pack.signing import load_key
-
-    return load_key(path, "person")
-
-
-def _record(
-    kind: str,
-    pack: str | None,
-    detail: Mapping[str, object],
-    folder: Path,
-    key_path: Path,
-    as_json: bool,
-) -> None:
-    registry = _opened(folder)
-    event = registry.record(kind, pack, detail, _key(key_path))
-    _recorded(registry, event, as_json)
-
-
-def _recorded(registry: Registry, event: Event, as_json: bool) -> None:
-    """Print the event that a command has recorded, and the new head, to be kept elsewhere."""
-    if registry.log.torn_bytes:
-        say(
-            f"{registry.log.path}: the last line was torn, as a power cut leaves it: its "
-            f"{registry.log.torn_bytes} bytes are removed"
-        )
-    facts = {**event.model_dump(), "sha256": event.digest}
-    head = f"head {event.number}:{event.digest}"
-    pending = pending_text(registry.log.state, event)
-    emit(facts, as_json, f"{event_lines([event])[-1]}{pending}\n{head}")
 
 
 def _is_about(event: Event, entry: Entry) -> bool:

@@ -44,6 +44,12 @@ __all__ = ["command"]
     type=click.IntRange(0, 65_535),
     help="Events of the trial; half of the last look if not given, 0 for a trial without bounds.",
 )
+@click.option(
+    "--shadow-state",
+    is_flag=True,
+    help="Terminals have memory for a second state (TFIN_SHADOW_STATE): a pack with another "
+    "feature program than the parent's is judged in shadow, too.",
+)
 @click.option("--auto-trial", is_flag=True, help="From shadow to trial without a command.")
 @click.option("--auto-confirm", is_flag=True, help="Confirmed after the trial without a command.")
 @click.option(
@@ -95,6 +101,7 @@ def command(
     public_keys: tuple[Path, ...],
     looks: tuple[int, ...],
     trial_events: int | None,
+    shadow_state: bool,
     auto_trial: bool,
     auto_confirm: bool,
     allow: tuple[Rule, ...],
@@ -138,6 +145,7 @@ def command(
         options=Options(
             looks=tuple(sorted(set(looks))),
             trial_events=trial_events,
+            shadow_state=shadow_state,
             auto_trial=auto_trial,
             auto_confirm=auto_confirm,
             levels=not no_levels,

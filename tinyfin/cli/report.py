@@ -7,15 +7,24 @@ from pathlib import Path
 
 import click
 
-from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import aligned, claim, emit, json_option, note, out_option
-from tinyfin.cli.slots import reached, terminal_options
+from tinyfin.cli.output import (
+    FILE,
+    Group,
+    aligned,
+    claim,
+    emit,
+    file_option,
+    json_option,
+    note,
+    out_option,
+)
+from tinyfin.cli.terminal import Terminal, terminal_options
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """A report of a terminal: its counters, its slots, the head of its audit log, what its monitor
     counted."""
@@ -24,20 +33,16 @@ def command() -> None:
 @command.command("read")
 @terminal_options
 @out_option("The report, a .tfreport file.")
-@boards_option
 @json_option
-def read(
-    target_name: str | None, terminal: Path | None, port: str | None, out_path: Path, as_json: bool
-) -> None:
+def read(terminal: Terminal, out_path: Path, as_json: bool) -> None:
     """Have a terminal make a report, and write it to a file."""
     from tinyfin import files
     from tinyfin.field.report import parse_report
     from tinyfin.wire import audit_frames
 
     claim(out_path)
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
-        data = audit_frames.read_report(session.client)
+    with terminal.connected() as client:
+        data = audit_frames.read_report(client)
     report = parse_report(data, "the terminal's report")
     files.write(out_path, data)
     facts = {"file": str(out_path), "terminal": report.terminal.hex(), "bytes": len(data)}
@@ -45,12 +50,11 @@ def read(
 
 
 @command.command("show")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option(
+@click.argument("file", type=FILE)
+@file_option(
     "--fleet-key",
     "fleet_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Check the report with the fleet key that its terminal was provisioned with.",
+    "Check the report with the fleet key that its terminal was provisioned with.",
 )
 @json_option
 def show(file: Path, fleet_path: Path | None, as_json: bool) -> None:
@@ -85,23 +89,14 @@ def show(file: Path, fleet_path: Path | None, as_json: bool) -> None:
         facts["alert_level"] = monitor.level
         facts["monitored_events"] = monitor.events
     if slots is not None:
-        facts["slots"] = {
-            name: value.hex() if isinstance(value, bytes) else value
-            for name, value in asdict(slots).items()
-        }
+        facts["slots"] = asdict(slots)
     rows = [(name, str(value)) for name, value in facts.items() if not isinstance(value, dict)]
     rows += [(name, str(value)) for name, value in (report.counters or {}).items() if value]
     emit(facts, as_json, "\n".join(aligned([("fact", "value"), *rows])))
 
 
 @command.command("drift")
-@click.argument(
-    "files",
-    metavar="REPORT...",
-    nargs=-1,
-    required=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-)
+@click.argument("files", metavar="REPORT...", nargs=-1, required=True, type=FILE)
 @click.option(
     "--pack",
     "pack_path",
@@ -109,11 +104,10 @@ def show(file: Path, fleet_path: Path | None, as_json: bool) -> None:
     type=click.Path(path_type=Path, exists=True),
     help="The pack that the terminals run, or its run folder.",
 )
-@click.option(
+@file_option(
     "--fleet-key",
     "fleet_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Check the reports with the fleet key that their terminals were provisioned with.",
+    "Check the reports with the fleet key that their terminals were provisioned with.",
 )
 @click.option(
     "--window",

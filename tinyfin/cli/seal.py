@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import claim, emit, json_option, note, out_option
+from tinyfin.cli.output import claim, emit, file_option, json_option, note, out_option
 from tinyfin.cli.trust import public_key_option
 
 __all__ = ["command"]
@@ -16,12 +16,8 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True))
-@click.option(
-    "--seal-key",
-    "seal_key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    help="The sealing key, of `tinyfin keygen --kind seal`.",
+@file_option(
+    "--seal-key", "seal_key", "The sealing key, of `tinyfin keygen --kind seal`.", required=True
 )
 @out_option("The sealed file (.tfsealed); with --open what was sealed.")
 @click.option("--open", "opens", is_flag=True, help="Open the sealed FILE instead.")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from tinyfin.cli.serving import Served, serving_options
@@ -26,8 +28,13 @@ __all__ = ["command"]
     show_default=True,
     help="Processes that share the cards.",
 )
+@click.option(
+    "--odds",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Answer the odds of compromised cards, too: what `host-fields --learn-until` wrote.",
+)
 @serving_options
-def command(cards: int, shard: int, shards: int, served: Served) -> None:
+def command(cards: int, shard: int, shards: int, odds: Path | None, served: Served) -> None:
     """Answer over HTTP what an authorisation host knows of cards: the fields of `host-fields`.
 
     POST /fields and /events; GET /health, /metrics, /openapi.json. It ends by Ctrl-C or SIGTERM
@@ -37,6 +44,8 @@ def command(cards: int, shard: int, shards: int, served: Served) -> None:
 
     from tinyfin.serving.host_context import HostContext
     from tinyfin.serving.host_service import HostService
+    from tinyfin.training.card_odds import CardOdds
 
-    context = HostContext(cards, shard=shard, shards=shards)
+    learned = None if odds is None else CardOdds.read(odds)
+    context = HostContext(cards, shard=shard, shards=shards, odds=learned)
     served.answer(HostService(context, **served.options()))

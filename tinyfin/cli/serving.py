@@ -3,23 +3,20 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin import optional_packages
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import FILE, as_one, claim, emit, json_option, note
 
 if TYPE_CHECKING:
     from tinyfin.serving.service import Options, Service
 
 __all__ = ["Served", "serving_options"]
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OPTIONS = (
     click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at."),
     click.option(
@@ -58,11 +55,11 @@ _OPTIONS = (
         is_flag=True,
         help="Tokens look like card numbers, as some of a vault do: one alone is not refused.",
     ),
-    click.option("--tls-cert", type=_FILE, help="Certificate chain (PEM): answer by TLS."),
-    click.option("--tls-key", type=_FILE, help="Its private key (PEM)."),
+    click.option("--tls-cert", type=FILE, help="Certificate chain (PEM): answer by TLS."),
+    click.option("--tls-key", type=FILE, help="Its private key (PEM)."),
     click.option(
         "--tls-client-ca",
-        type=_FILE,
+        type=FILE,
         help="Answer only clients with a certificate of this authority (PEM).",
     ),
     click.option(
@@ -120,28 +117,18 @@ class Served:
         if self.folder is not None:
             # what a process that was killed has left of a snapshot goes
             claim(self.folder / service.snapshot_name)
-        from tinyfin.serving.server import Listening, known_hosts, serve
+        from tinyfin.http_server import Listening, configured, known_hosts, serve
         from tinyfin.serving.web import Limits, application
 
         limits = Limits(deadline_s=self.deadline_s)
         where = Listening(self.host, self.port, self.tls_cert, self.tls_key, self.tls_client_ca)
+        app = application(service, limits, known_hosts(self.host, self.allow_hosts))
         serve(
-            application(service, limits, known_hosts(self.host, self.allow_hosts)),
+            configured(app, where, limits.deadline_s, limits.connections),
             where,
-            limits,
             lambda address: emit({"address": address}, self.as_json, f"answers at {address}"),
         )
 
 
-def serving_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """The options of every service, handed over as ``served``."""
-
-    @functools.wraps(verb)
-    def given(**all_: Any) -> None:
-        served = Served(**{name: all_.pop(name) for name in Served.__dataclass_fields__})
-        verb(served=served, **all_)
-
-    wrapped: Callable[..., None] = json_option(given)
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+serving_options = as_one("served", Served, *_OPTIONS, json_option)
+"""The options of every service, given to a command as one ``served``."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,10 +126,7 @@ def _layouts(pack: Path, targets: tuple[str, ...], key: Key | None, as_json: boo
 
 
 def _signed(result: dict[str, Any]) -> str:
-    was, now = result["security_counter_before"], result["security_counter"]
-    before = result["key_before"]
-    if now < was:
-        note(f"terminals that have run a pack with security counter {was} refuse this one")
+    counters, before = _counters(result), result["key_before"]
     if result["public_key_replaced"]:
         note(f"{result['public_key']} held another key; packs of that one need --public-key now")
     return "\n".join(
@@ -136,7 +134,7 @@ def _signed(result: dict[str, Any]) -> str:
             f"pack {result['pack_id'][:16]}, signed by key {result['key']}, follows "
             f"{result['pack_id_before'][:16]}, signed by "
             f"{'the development key' if before == 'development' else f'key {before}'}: model "
-            f"{result['model_id'][:16]} as before, security counter {now}, {was} before",
+            f"{result['model_id'][:16]} as before, {counters}",
             f"pack: {result['pack']}",
             *result["layouts"],
         ]
@@ -144,10 +142,14 @@ def _signed(result: dict[str, Any]) -> str:
 
 
 def _counted(result: Recounted) -> str:
+    return (
+        f"pack {result['pack_id'][:16]} follows {result['parent'][:16]}: {_counters(result)}\n"
+        f"pack: {result['pack']}"
+    )
+
+
+def _counters(result: Mapping[str, Any]) -> str:
     was, now = result["security_counter_before"], result["security_counter"]
     if now < was:
         note(f"terminals that have run a pack with security counter {was} refuse this one")
-    return (
-        f"pack {result['pack_id'][:16]} follows {result['parent'][:16]}: security counter {now}, "
-        f"{was} before\npack: {result['pack']}"
-    )
+    return f"security counter {now}, {was} before"

@@ -3,57 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from enum import IntEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.boards import boards_option
 from tinyfin.cli.output import emit, json_option
+from tinyfin.cli.terminal import Terminal, terminal_options
 
 if TYPE_CHECKING:
-    from tinyfin.hil.links.session import Session
     from tinyfin.wire.slot_frames import SlotInfo
 
-__all__ = ["as_dict", "command", "reached", "terminal_options", "text"]
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def terminal_options(function: Function) -> Function:
-    """``--target`` with ``--terminal``, or ``--port``."""
-    for option in (
-        click.option("--port", help="Serial port, or socket://HOST:PORT, of a terminal."),
-        click.option(
-            "--terminal",
-            type=click.Path(path_type=Path, exists=True),
-            help="With --target: the run whose firmware the emulated terminal runs.",
-        ),
-        click.option("--target", "target_name", help="An emulated target of `tinyfin targets`."),
-    ):
-        function = option(function)
-    return function
-
-
-def reached(
-    target_name: str | None, terminal: Path | None, port: str | None
-) -> AbstractContextManager[Session]:
-    """The terminal of :func:`terminal_options`; UsageError unless it is named in one way."""
-    from tinyfin.hil.links import session
-
-    if (target_name is None) == (port is None):
-        raise click.UsageError("give either --target or --port")
-    if port is not None:
-        return session.at_port(port)
-    if terminal is None or target_name is None:
-        raise click.UsageError(
-            "--target needs --terminal RUN: the run whose firmware the emulated terminal runs"
-        )
-    return session.reach(terminal, target_name, icount=False)
+__all__ = ["as_dict", "command", "text"]
 
 
 @click.command()
@@ -62,18 +24,15 @@ def reached(
     "--activate",
     "act",
     flag_value="activate",
-    help="STAGED: into the shadow of the pack that runs, if it was released for that; else on "
-    "trial.",
+    help="STAGED: into the shadow of the pack that runs, if it was released for that and the "
+    "terminal has memory for its state; else on trial.",
 )
 @click.option("--try", "act", flag_value="try", help="STAGED, SHADOW: start its trial.")
 @click.option("--confirm", "act", flag_value="confirm", help="TRIAL: the pack stays.")
 @click.option("--revert", "act", flag_value="revert", help="TRIAL: back to the pack before it.")
 @click.option("--abort", "act", flag_value="abort", help="Not yet on trial: forget that pack.")
-@boards_option
 @json_option
-def command(
-    target_name: str | None, terminal: Path | None, port: str | None, act: str | None, as_json: bool
-) -> None:
+def command(terminal: Terminal, act: str | None, as_json: bool) -> None:
     """Show the slots of a terminal: active pack, the other one and its phase, floor, tries.
 
     After --activate, --try and --revert the terminal restarts. A build with --release takes none
@@ -81,19 +40,18 @@ def command(
     """
     from tinyfin.wire import slot_frames
 
-    with reached(target_name, terminal, port) as session:
-        session.client.connect()
+    with terminal.connected() as client:
         if act is not None:
-            slot_frames.command(session.client, slot_frames.Command[act.upper()])
+            slot_frames.command(client, slot_frames.Command[act.upper()])
             if act in ("activate", "try", "revert"):
-                session.client.reboot()
-                session.client.connect()
-        slots = slot_frames.info(session.client)
+                client.reboot()
+                client.connect()
+        slots = slot_frames.info(client)
         in_probation = slots.phase in (slot_frames.Phase.SHADOW, slot_frames.Phase.TRIAL)
-        counts = slot_frames.probation(session.client) if in_probation else None
+        counts = slot_frames.probation(client) if in_probation else None
     facts, said = as_dict(slots), text(slots)
     if counts is not None:
-        facts["probation"] = {**asdict(counts), "pack": counts.pack.hex()}
+        facts["probation"] = asdict(counts)
         said += f"\nprobation: {counts.words}"
     emit(facts, as_json, said)
 

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,18 @@ import click
 
 from tinyfin import files
 from tinyfin.cli.boards import boards_option
-from tinyfin.cli.output import DataFile, claim, emit, json_option, note
+from tinyfin.cli.output import (
+    FILE,
+    DataFile,
+    Group,
+    as_one,
+    claim,
+    emit,
+    file_option,
+    json_option,
+    note,
+)
+from tinyfin.cli.terminal import Terminal
 from tinyfin.cli.trust import seal_key_option
 
 if TYPE_CHECKING:
@@ -27,97 +36,48 @@ __all__ = ["command"]
 
 _IMAGE_HEADER = 64
 
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _OUT = click.Path(path_type=Path, dir_okay=False)
 _pack_option = click.option(
     "--pack",
-    "pack_path",
+    "boot",
     required=True,
     type=click.Path(path_type=Path, exists=True),
     help="The pack that the image belongs to: a .tfpack or a run folder.",
 )
-_key_option = click.option(
-    "--key",
-    "key_path",
-    type=_FILE,
-    help="The key that signed the pack; the development key, or the one that the run remembers, "
-    "if not given.",
-)
-_reach_options = (
-    click.option("--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal."),
-    click.option(
-        "--target", help="Boot the pack of --pack on this emulated target, cold, for this command."
-    ),
-    click.option("--baud", default=115200, show_default=True, help="Speed of a serial port."),
-)
 _maybe_pack_option = click.option(
     "--pack",
-    "pack_path",
+    "boot",
     type=click.Path(path_type=Path, exists=True),
     help="A .tfpack or a run folder: what --target boots.",
 )
-
-
-@dataclass(frozen=True)
-class _Terminal:
-    """Where a terminal is: at a port, or booted for this command."""
-
-    port: str | None
-    target: str | None
-    baud: int
-    pack: Path | None
-    key: Path | None
-
-    @property
-    def named(self) -> str | None:
-        return self.port or self.target
-
-    @contextlib.contextmanager
-    def reached(self) -> Iterator[Client]:
-        """A client in a session with it."""
-        from tinyfin.hil.links import session
-        from tinyfin.targets import catalogue
-
-        if (self.port is None) == (self.target is None):
-            raise click.UsageError("give either --port or --target")
-        if self.port is not None:
-            reach = session.at_port(self.port, baud=self.baud)
-        else:
-            if self.pack is None:
-                raise click.UsageError("--target boots a pack: name it with --pack")
-            chosen = catalogue.get(self.target or "")
-            image = session.image_of(self.pack, chosen, _keys(self.key, self.pack))
-            reach = session.emulated(chosen, image, icount=False)
-        with reach as reached:
-            reached.client.connect()
-            yield reached.client
+_key_option = file_option(
+    "--key",
+    "key",
+    "The key that signed the pack; the development key, or the one that the run remembers, "
+    "if not given.",
+)
 
 
 def _terminal_options(pack_option: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The options that name a terminal, handed to the command as one ``terminal``."""
-
-    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(verb)
-        def taken(
-            *args: Any,
-            port: str | None,
-            target: str | None,
-            baud: int,
-            pack_path: Path | None,
-            key_path: Path | None,
-            **others: Any,
-        ) -> None:
-            terminal = _Terminal(port, target, baud, pack_path, key_path)
-            verb(*args, terminal=terminal, **others)
-
-        for option in (boards_option, _key_option, *_reach_options[::-1], pack_option):
-            option(taken)
-        return taken
-
-    return decorate
+    """The options that name a terminal, or the pack of an image, given to a command as one."""
+    return as_one(
+        "terminal",
+        functools.partial(Terminal, boot_option="--pack"),
+        pack_option,
+        click.option(
+            "--port", help="Serial port, socket://HOST:PORT or exec:PROGRAM of a terminal."
+        ),
+        click.option(
+            "--target",
+            help="Boot the pack of --pack on this emulated target, cold, for this command.",
+        ),
+        click.option("--baud", default=115200, show_default=True, help="Speed of a serial port."),
+        _key_option,
+        boards_option,
+    )
 
 
-@click.group()
+@click.group(cls=Group)
 def command() -> None:
     """Show, erase, make and move what a terminal remembers.
 
@@ -127,20 +87,18 @@ def command() -> None:
 
 
 @command.command("show")
-@click.argument("image", type=_FILE)
+@click.argument("image", type=FILE)
 @_pack_option
 @_key_option
 @seal_key_option
 @json_option
-def show(
-    image: Path, pack_path: Path, key_path: Path | None, seal_key: Path | None, as_json: bool
-) -> None:
+def show(image: Path, boot: Path, key: Path | None, seal_key: Path | None, as_json: bool) -> None:
     """Counters of IMAGE, and how full its tables are."""
     from tinyfin.data.transactions import format_time
     from tinyfin.hil.state_image import describe_state
 
     data = _image(image, seal_key)
-    found = describe_state(data, _pack(pack_path), _keys(key_path, pack_path))
+    found = describe_state(data, _pack(boot), _keys(key, boot))
     first = found["first_commit_s"]
     facts = {
         **found,
@@ -151,7 +109,7 @@ def show(
 
 
 @command.command("erase")
-@click.argument("image", type=_FILE, required=False)
+@click.argument("image", type=FILE, required=False)
 @_terminal_options(_pack_option)
 @click.option("--token", required=True, help="The card's 64-bit token, hexadecimal.")
 @click.option("--out", type=_OUT, help="The image without the card; needed for IMAGE.")
@@ -159,7 +117,7 @@ def show(
 @json_option
 def erase(
     image: Path | None,
-    terminal: _Terminal,
+    terminal: Terminal,
     token: str,
     out: Path | None,
     seal_key: Path | None,
@@ -177,13 +135,12 @@ def erase(
         raise click.UsageError("say where the image without the card goes: --out FILE")
     claim(out)
     value = parse_token(token)
-    assert terminal.pack is not None  # --pack is required here
-    keys = _keys(terminal.key, terminal.pack)
-    pack = _pack(terminal.pack)
+    assert terminal.boot is not None  # --pack is required here
+    keys, pack = terminal.keys, _pack(terminal.boot)
     if image is not None:
         data, found = erase_card(_image(image, seal_key), pack, value, keys)
     else:
-        with terminal.reached() as client:
+        with terminal.connected() as client:
             data, found = erase_card(client.read_state(), pack, value, keys)
             _put(client, data)
     if out is not None:
@@ -200,11 +157,8 @@ def erase(
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.argument("data", nargs=-1, required=True, type=DataFile(Path))
 @click.option("--terminal", required=True, help="Id of the terminal, as in DATA.")
-@click.option(
-    "--config",
-    "config_path",
-    type=_FILE,
-    help="tinyfin.toml with the column mapping; the run's own if not given.",
+@file_option(
+    "--config", "config_path", "tinyfin.toml with the column mapping; the run's own if not given."
 )
 @_key_option
 @click.option("--out", required=True, type=_OUT, help="The image.")
@@ -215,7 +169,7 @@ def export(
     data: tuple[Path, ...],
     terminal: str,
     config_path: Path | None,
-    key_path: Path | None,
+    key: Path | None,
     out: Path,
     seal_key: Path | None,
     as_json: bool,
@@ -231,7 +185,7 @@ def export(
         config_path = own
     settings = config.load(config_path)
     tx = read(list(data), settings, labels=False, progress=note)
-    keys = _keys(key_path, run)
+    keys = _keys(key, run)
     twin, events = _replayed(tx, terminal, settings.data.notices, _pack(run), keys)
     image = twin.export_state(0)
     _save(out, image, seal_key)
@@ -262,7 +216,7 @@ def export(
 )
 @json_option
 def read_(
-    terminal: _Terminal, out: Path, seal_key: Path | None, seal_id: str | None, as_json: bool
+    terminal: Terminal, out: Path, seal_key: Path | None, seal_id: str | None, as_json: bool
 ) -> None:
     """Read the state of a terminal.
 
@@ -273,7 +227,7 @@ def read_(
     if seal_key is not None and seal_id is not None:
         raise click.UsageError("give either --seal-key or --seal-id")
     if seal_key is None and seal_id is None:
-        with terminal.reached() as client:
+        with terminal.connected() as client:
             image = _read(client)
         files.write(out, image)
         emit({"out": str(out), "bytes": len(image)}, as_json, f"{len(image)} bytes: {out}")
@@ -283,7 +237,7 @@ def read_(
 
     key = None if seal_key is None else sealing.load_sealing_key(seal_key)
     named = sealing.key_id(key) if key is not None else sealing.parse_key_id(seal_id or "")
-    with terminal.reached() as client:
+    with terminal.connected() as client:
         sealed = read_sealed_state(client, named)
         if key is not None:
             sealing.open_sealed(sealed, key, client.link.name)
@@ -294,11 +248,11 @@ def read_(
 
 
 @command.command("write")
-@click.argument("image", type=_FILE)
+@click.argument("image", type=FILE)
 @_terminal_options(_maybe_pack_option)
 @seal_key_option
 @json_option
-def write(image: Path, terminal: _Terminal, seal_key: Path | None, as_json: bool) -> None:
+def write(image: Path, terminal: Terminal, seal_key: Path | None, as_json: bool) -> None:
     """Put IMAGE on a terminal that runs its pack, and compare; its own state is gone.
 
     A sealed image is opened here, and goes over the line as it is.
@@ -306,7 +260,7 @@ def write(image: Path, terminal: _Terminal, seal_key: Path | None, as_json: bool
     from tinyfin.errors import InputError
 
     data = _image(image, seal_key)
-    with terminal.reached() as client:
+    with terminal.connected() as client:
         hello = client.hello
         if len(data) != hello.state_bytes:
             raise InputError(
@@ -323,11 +277,11 @@ def write(image: Path, terminal: _Terminal, seal_key: Path | None, as_json: bool
 
 
 @command.command("digest")
-@click.argument("image", type=_FILE, required=False)
+@click.argument("image", type=FILE, required=False)
 @_terminal_options(_maybe_pack_option)
 @seal_key_option
 @json_option
-def digest(image: Path | None, terminal: _Terminal, seal_key: Path | None, as_json: bool) -> None:
+def digest(image: Path | None, terminal: Terminal, seal_key: Path | None, as_json: bool) -> None:
     """The digest of IMAGE, or of a terminal's state with its counters.
 
     It is the same wherever the state is the same: engine, twin, wire.
@@ -339,7 +293,7 @@ def digest(image: Path | None, terminal: _Terminal, seal_key: Path | None, as_js
     if image is not None:
         value = zlib.crc32(_image(image, seal_key)[_IMAGE_HEADER:])
     else:
-        with terminal.reached() as client:
+        with terminal.connected() as client:
             value = client.checkpoint().state_digest
             facts["stats"] = client.stats()
     facts = {"state_digest": f"{value:08x}", **facts}
@@ -348,7 +302,7 @@ def digest(image: Path | None, terminal: _Terminal, seal_key: Path | None, as_js
     emit(facts, as_json, "\n".join(lines))
 
 
-def _one_of(image: Path | None, terminal: _Terminal) -> None:
+def _one_of(image: Path | None, terminal: Terminal) -> None:
     if (image is None) == (terminal.named is None):
         raise click.UsageError("give either IMAGE or a terminal (--port, --target)")
 
@@ -426,11 +380,8 @@ def _pack(path: Path) -> bytes:
     return run_pack(path).read_bytes()
 
 
-def _keys(path: Path | None, run: Path) -> tuple[bytes, ...]:
-    from tinyfin.pack.signing import load_key
-    from tinyfin.pack.trust import keys_beside
-
-    return keys_beside(run) if path is None else (load_key(path).public,)
+def _keys(key: Path | None, run: Path) -> tuple[bytes, ...]:
+    return Terminal(None, run, None, key=key).keys
 
 
 def _text(facts: dict[str, Any]) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tinyfin.cli.output import file_option
+
 if TYPE_CHECKING:
     from tinyfin.targets.catalogue import Target
 
@@ -24,13 +26,13 @@ __all__ = [
     "seal_key_option",
     "sealed_option",
     "security_counter_option",
+    "shadow_state_option",
 ]
 
-key_option = click.option(
+key_option = file_option(
     "--key",
     "key_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The key to sign with; the development key if not given, for a pack that it signed.",
+    "The key to sign with; the development key if not given, for a pack that it signed.",
 )
 
 security_counter_option = click.option(
@@ -40,35 +42,32 @@ security_counter_option = click.option(
     "given.",
 )
 
-public_key_option = click.option(
+public_key_option = file_option(
     "--public-key",
     "public_keys",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Trust packs signed by this key: a .pub file of `tinyfin keygen`. May be repeated; the "
+    "Trust packs signed by this key: a .pub file of `tinyfin keygen`. May be repeated; the "
     "key that the run was signed with if not given.",
+    multiple=True,
 )
 
-command_key_option = click.option(
+command_key_option = file_option(
     "--key",
     "key_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The command key to sign with, of `tinyfin keygen --kind command`; the root key for a "
+    "The command key to sign with, of `tinyfin keygen --kind command`; the root key for a "
     "terminal without a key manifest. The development key, for a rig, if not given.",
 )
 
-keys_option = click.option(
+keys_option = file_option(
     "--keys",
     "keys_path",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The key manifest of the terminals, a .tfkeys file; needed where --key is not the first "
+    "The key manifest of the terminals, a .tfkeys file; needed where --key is not the first "
     "command key in it.",
 )
 
-root_key_option = click.option(
+root_key_option = file_option(
     "--root-key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The .pub file of the root key, of `tinyfin keygen --kind root`: terminals take the keys "
+    "root_key",
+    "The .pub file of the root key, of `tinyfin keygen --kind root`: terminals take the keys "
     "and commands that it has signed. The development key, in no release, if not given.",
 )
 
@@ -92,11 +91,17 @@ sealed_option = click.option(
     help="With sealed packs and state images (TFIN_SEALED), for a board that keeps packs in flash.",
 )
 
-seal_key_option = click.option(
+shadow_state_option = click.option(
+    "--shadow-state",
+    is_flag=True,
+    help="With memory for a second state (TFIN_SHADOW_STATE), so that a pack with another feature "
+    "program runs in shadow, too; for a board that keeps packs in flash.",
+)
+
+seal_key_option = file_option(
     "--seal-key",
     "seal_key",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The sealing key, of `tinyfin keygen --kind seal`, that opens what is sealed.",
+    "The sealing key, of `tinyfin keygen --kind seal`, that opens what is sealed.",
 )
 
 
@@ -107,9 +112,11 @@ def root_public_key(path: Path | None) -> bytes | None:
     return None if path is None else load_public_key(path, "root")
 
 
-def release_defines(target: Target, release: bool, replay: bool, sealed: bool) -> tuple[str, ...]:
-    """What the firmware is compiled with under these three options. Raises InputError for a target
-    that cannot take sealed packs."""
+def release_defines(
+    target: Target, release: bool, replay: bool, sealed: bool, shadow_state: bool
+) -> tuple[str, ...]:
+    """What the firmware is compiled with under these options. Raises InputError for a target that
+    cannot take sealed packs, or has no pack in shadow."""
     from tinyfin.errors import InputError
 
     if sealed and not target.keeps_packs:
@@ -117,9 +124,15 @@ def release_defines(target: Target, release: bool, replay: bool, sealed: bool) -
             f"--sealed: {target.name} keeps no pack in flash, so it takes none that is sealed; "
             "docs/field.md says which boards do"
         )
+    if shadow_state and not target.keeps_packs:
+        raise InputError(
+            f"--shadow-state: {target.name} keeps no pack in flash, so it has none in shadow; "
+            "docs/field.md says which boards do"
+        )
     asked = (
         ("TFIN_RELEASE", release or replay),
         ("TFIN_RELEASE_REPLAY", replay),
         ("TFIN_SEALED", sealed),
+        ("TFIN_SHADOW_STATE", shadow_state),
     )
     return tuple(name for name, given in asked if given)

@@ -6,11 +6,16 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from tinyfin.documents import first_fault
 from tinyfin.errors import ConfigError
 
-__all__ = ["read_toml"]
+__all__ = ["read_as", "read_toml"]
+
+M = TypeVar("M", bound=BaseModel)
 
 _PART = r"""[^\s,.=\#{}\[\]]"""
 _DEEP_KEY = re.compile(rf"(?<!{_PART})(?:{_PART}++[ \t]*+\.[ \t]*+){{100}}")
@@ -38,3 +43,11 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not TOML: it is nested too deep") from error
     except ValueError as error:  # tomllib's own among them
         raise ConfigError(f"{path}: is not TOML: {error}; correct that line") from error
+
+
+def read_as(model: type[M], path: str | Path, table: dict[str, Any] | None = None) -> M:
+    """What a TOML file describes; ``table``: its tables, if they were read. Raises ConfigError."""
+    try:
+        return model.model_validate(read_toml(path) if table is None else table)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_fault(error)}") from error

@@ -15,7 +15,7 @@ from tinyfin.config import format_duration
 from tinyfin.evaluation.fold_metrics import MAIN
 from tinyfin.pages.blocks import Block, count, fixed, number, spread, table, text
 from tinyfin.pages.scorers import population_name, scorer_name
-from tinyfin.results.evaluation import Evaluation
+from tinyfin.results.evaluation import Evaluation, Ratio
 from tinyfin.results.model_risk import CardFacts, Challenger, Limit, Measure, Trend
 
 __all__ = ["Sections", "given", "responsible", "risk_sections"]
@@ -79,6 +79,8 @@ def risk_sections(facts: Evaluation) -> Sections:
         ("Stability over time", _stability(facts)),
         ("Effect of each feature", _features(facts)),
         ("Without a group of features", _groups(facts)),
+        ("Reasons and Shapley values", _reasons(facts)),
+        ("Who is sent online or declined more", _interventions(facts)),
         ("Challengers and decision", _challengers(facts)),
         ("Sensitivity", _sensitivity(facts)),
         ("Monitoring", _monitoring(facts)),
@@ -227,6 +229,74 @@ def _groups(facts: Evaluation) -> list[Block]:
             ],
         ),
     ]
+
+
+def _reasons(facts: Evaluation) -> list[Block]:
+    r = facts.reasons
+    if r is None:
+        return [
+            text(
+                "Not computed: there is no alert, the state began with each part (--cold), or the "
+                "extra tinyfin[explain] is not installed."
+            )
+        ]
+    return [
+        text(
+            f"{count(r.alerts)} of {count(r.of_alerts)} alerts, drawn at random: the reasons of "
+            "the device, which moves one feature at a time to its usual value, and those of the "
+            "largest Shapley values of the same pack, which moves all combinations of features to "
+            "values of usual rows. Both name only what is true of the event. Intervals resample "
+            "cards."
+        ),
+        table(
+            "How often they agree",
+            ["", "share", "95 % interval"],
+            [
+                ["the first reason is the same", fixed(r.first), spread(*r.first_interval)],
+                [
+                    "of the first three by Shapley values, given by the device",
+                    fixed(r.three),
+                    spread(*r.three_interval),
+                ],
+            ],
+        ),
+    ]
+
+
+def _interventions(facts: Evaluation) -> list[Block]:
+    def cell(r: Ratio) -> str:
+        span = f" ({spread(r.low, r.high, 2)})" if math.isfinite(r.high) else ""
+        return f"{fixed(r.ratio, 2)}{span}"
+
+    rows = [
+        [
+            f"{i.kind}: {i.value}",
+            count(i.rows),
+            count(i.frauds),
+            number(i.online_per_1000),
+            cell(i.online_ratio),
+            number(i.declined_per_1000),
+            cell(i.declined_ratio),
+            cell(i.observed_to_expected),
+            i.explained,
+        ]
+        for i in facts.interventions
+    ]
+    head = ["kind", "rows", "frauds", "online per 1,000", "ratio", "declined per 1,000"]
+    return [
+        text(
+            "Each against all other rows. Ratios have 95 % intervals for independent rows: of "
+            "twenty alike groups one lies off 1 by chance. Observed / expected: of those who were "
+            "sent online or declined, frauds that came over those that the probabilities promise. "
+            "Where its interval lies below 1, the group bears more than its frauds explain; where "
+            "it does not, nothing says so."
+        ),
+        table(
+            "By entry mode, merchant category and groups of your own",
+            [*head, "ratio", "observed / expected", "more, explained"],
+            rows,
+        ),
+    ] * bool(rows)
 
 
 def _challengers(facts: Evaluation) -> list[Block]:

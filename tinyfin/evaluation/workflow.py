@@ -25,7 +25,9 @@ from tinyfin.evaluation.fold_metrics import MAIN, fold_figures
 from tinyfin.evaluation.fold_scores import FoldScores, score_fold
 from tinyfin.evaluation.folds import PROTOCOLS, Fold, folds_of, warm_s
 from tinyfin.evaluation.groups import Group, group_figures, read_groups, require_groups
+from tinyfin.evaluation.interventions import interventions
 from tinyfin.evaluation.proxies import proxy_figures
+from tinyfin.evaluation.reason_agreement import reason_agreement
 from tinyfin.evaluation.stability import limits, stability
 from tinyfin.evaluation.summary import intervals, means, pooled, savings_of_folds, seed_spread
 from tinyfin.features.compiler import compile_program
@@ -177,6 +179,7 @@ def _evaluate(
         drawn=drawn_anew(tx, last.rows),
         pooled=pooled(tx, scored, program.reason_texts),
         groups=group_figures(tx, scored, groups, _proxies(tx, groups, made, last, seed)),
+        interventions=interventions(tx, scored, groups),
         delays=[_delay(chain, dataset, folds, d) for d in asked.delays],
         families=[
             family_facts(name, True, told, judged)
@@ -193,6 +196,7 @@ def _evaluate(
         contents=contents(tx),
         stability=stability(tx, scored, told, asked.prevalence, seed),
         effects=None if cold else effects(tx, scored, last.run.config(), asked.prevalence, seed),
+        reasons=None if cold else reason_agreement(tx, scored, seed),
         challengers=challengers(judged, spans),
         without_notices=without_notices(tx, last, asked.prevalence, cold, seed),
         doubts=doubts(tx, made.features, made.config.features, seed),

@@ -12,7 +12,7 @@ from tinyfin.errors import InputError
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["METRICS", "Metric", "counted", "last_day", "mature_until"]
+__all__ = ["METRICS", "Metric", "counted", "mature_until"]
 
 _COUNTERS = """SELECT terminal, sum({count}) AS y, {exposure} AS x
     FROM terminal_day WHERE day BETWEEN $first AND $last GROUP BY terminal"""
@@ -97,14 +97,6 @@ def counted(
     used = {name: value for name, value in given.items() if f"${name}" in metric.query}
     rows = base.execute(metric.query, used).fetchall()
     return {name: (float(y or 0), float(x)) for name, y, x in rows if x}
-
-
-def last_day(base: duckdb.DuckDBPyConnection) -> str:
-    """The day of the newest report. Raises InputError without any."""
-    found = base.execute("SELECT max(day)::VARCHAR FROM terminal_day").fetchall()[0][0]
-    if found is None:
-        raise InputError("the lake has no reports")
-    return str(found)
 
 
 def mature_until(base: duckdb.DuckDBPyConnection) -> str:

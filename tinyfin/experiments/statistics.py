@@ -11,6 +11,7 @@ the noncentral t in place of their normal quantiles.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,9 +68,9 @@ def compare(control: Arm, treatment: Arm, alpha: float) -> Difference:
     from scipy.special import stdtr, stdtrit
 
     arms = (control, treatment)
-    if min(len(arm.count) for arm in arms) < 2:
-        raise InputError("an arm has data of fewer than 2 terminals; nothing can be compared")
     parts = [arm.variance / len(arm.count) for arm in arms]
+    if math.inf in parts:
+        raise InputError("an arm has data of fewer than 2 terminals; nothing can be compared")
     value, error = treatment.rate - control.rate, math.sqrt(sum(parts))
     if error == 0:
         return Difference(value, 0.0, math.inf, value, value, float(value == 0))
@@ -102,16 +103,10 @@ def terminals_per_arm(variance: float, difference: float, alpha: float, power: f
     def enough(k: int) -> bool:
         return power_of(difference, math.sqrt(2 * variance / k), 2 * (k - 1), alpha) >= power
 
-    high = 2
-    while not enough(high):
-        high *= 2
-        if high > _MOST_TERMINALS:
-            raise InputError(f"more than {high:,} terminals; ask for a larger difference")
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
+    found = bisect_left(range(_MOST_TERMINALS), True, lo=2, key=enough)
+    if found == _MOST_TERMINALS:
+        raise InputError(f"more than {found:,} terminals; ask for a larger difference")
+    return found
 
 
 def binary_variance(share: float, events: float, correlation: float) -> float:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from tinyfin.config.toml import read_toml
-from tinyfin.documents import Document, Facts, first_fault
+from tinyfin.config.toml import read_as
+from tinyfin.documents import Document, Facts
 from tinyfin.errors import InputError, MismatchError
-from tinyfin.experiments.metrics import METRICS, counted, last_day, mature_until
+from tinyfin.experiments.metrics import METRICS, counted, mature_until
 from tinyfin.experiments.statistics import (
     Arm,
     binary_variance,
@@ -25,11 +25,11 @@ from tinyfin.experiments.statistics import (
     terminals_per_arm,
 )
 from tinyfin.fleet import durable
-from tinyfin.fleet.lake import Lake, day_number
+from tinyfin.fleet.inventory import Terminal
+from tinyfin.fleet.lake import Lake, date_of, newest_day
 from tinyfin.fleet.views import connect
 from tinyfin.hil.replay.playback import pack_ids
 from tinyfin.pack.signing import Key, key_id, verify
-from tinyfin.rollout.definition import Terminal
 from tinyfin.rollout.membership import digests, positions
 
 __all__ = ["ARMS", "ArmResult", "Experiment", "Plan", "Result", "design", "drawn", "read", "start"]
@@ -78,10 +78,7 @@ class Plan(Facts):
     @classmethod
     def read(cls, path: Path) -> Plan:
         """Raises InputError."""
-        try:
-            plan = cls.model_validate(read_toml(path))
-        except ValidationError as error:
-            raise InputError(f"{path}: {first_fault(error)}") from error
+        plan = read_as(cls, path)
         if plan.metric not in METRICS:
             raise InputError(f"{path}: metric: is not one of {', '.join(METRICS)}")
         return plan
@@ -180,11 +177,6 @@ def _arm(found: Mapping[str, tuple[float, float]], names: Sequence[str], scale: 
     return Arm(pairs[:, 0] * scale, pairs[:, 1])
 
 
-def _today() -> int:
-    """Days since 2000-01-01: a terminal whose clock is ahead does not end an experiment."""
-    return day_number(dt.datetime.now(dt.UTC).date())
-
-
 def _packs(plan: Plan) -> dict[str, list[str]]:
     """By arm, how the id of its pack begins in each layout; none without a pack."""
     return {arm: [id[:16] for id in pack_ids(Path(getattr(plan, arm)))] for arm in ARMS}
@@ -196,8 +188,8 @@ def design(plan: Plan, lake: Lake | None) -> dict[str, object]:
     metric = METRICS[plan.metric]
     facts: dict[str, object] = {"metric": plan.metric, "unit": metric.unit}
     if lake is not None:
-        with connect(lake, _today()) as base:
-            last = mature_until(base) if metric.labels else last_day(base)
+        with connect(lake) as base:
+            last = mature_until(base) if metric.labels else str(date_of(newest_day(lake)))
             first = str(dt.date.fromisoformat(last) - dt.timedelta(days=plan.days - 1))
             found = counted(base, metric, first, last, _packs(plan))
         if len(found) < 2:
@@ -279,13 +271,13 @@ def read(lake: Lake, name: str, public: bytes | None = None) -> Result:
     if not genuine or public not in (None, signer):
         raise MismatchError(f"{path}: was changed after it was registered, or by another key")
     metric, days = METRICS[plan.metric], made.days
-    with connect(lake, _today()) as base:
-        newest = last_day(base)
-        if newest <= days[1]:
-            raise InputError(
-                f"{name}: goes on until {days[1]}, and the newest report is of {newest}; an "
-                "early look finds differences that are not there"
-            )
+    newest = str(date_of(newest_day(lake)))
+    if newest <= days[1]:
+        raise InputError(
+            f"{name}: goes on until {days[1]}, and the newest report is of {newest}; an early look "
+            "finds differences that are not there"
+        )
+    with connect(lake) as base:
         if metric.labels and mature_until(base) < days[1]:
             raise InputError(f"{name}: labels of {days[1]} are not mature; read it later")
         found = counted(base, metric, *days, made.packs)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 
 from tinyfin.config import Column, Config
 from tinyfin.config.sections import Features
-from tinyfin.features.catalogue import AUTO, BY_NAME, HOST, LABEL_FREE
+from tinyfin.features.catalogue import AUTO, BY_NAME, HOST, HOST_ODDS, LABEL_FREE
 from tinyfin.features.catalogue.base import SALE_TYPES
 from tinyfin.features.definition import Feature
 from tinyfin.features.graph import walk
@@ -41,9 +41,10 @@ _MCC_RISK = {
 def resolve_names(config: Config, columns: Collection[str], *, labels: bool = True) -> Features:
     """[features] with names for files that have ``columns``; as it is unless names are "auto".
 
-    Of a payment schema: the catalogue's AUTO (or LABEL_FREE) and HOST as far as they are fed, then
-    the appended fields that those of HOST do not read. Of another schema: its fields. What the
-    section itself defines comes last. ``labels=False``: for a family that learns without labels.
+    Of a payment schema: the catalogue's AUTO (or LABEL_FREE), HOST and HOST_ODDS as far as they are
+    fed, then the appended fields that those of the host do not read. Of another schema: its fields.
+    What the section itself defines comes last. ``labels=False``: for a family that learns without
+    labels.
     """
     section = config.features
     if section.names != AUTO_NAME:
@@ -55,9 +56,10 @@ def resolve_names(config: Config, columns: Collection[str], *, labels: bool = Tr
     rest = config.schema.fields
     payment = _is_payment(config.schema)
     if payment:
-        these = (*(AUTO if labels else LABEL_FREE), *HOST)
+        hosts = (*HOST, *HOST_ODDS)
+        these = (*(AUTO if labels else LABEL_FREE), *hosts)
         named = [name for name in these if _is_fed(select([name])[0], fed, notices)]
-        read = {field for name in named if name in HOST for field in BY_NAME[name].fields}
+        read = {field for name in named if name in hosts for field in BY_NAME[name].fields}
         rest = tuple(f for f in rest[len(PAYMENT.fields) :] if f.name not in read)
     plain: dict[str, dict[str, object]] = {}
     if named and notices and "mcc" in fed:

@@ -17,7 +17,7 @@ from tinyfin.features.compiler import compile_program
 from tinyfin.features.definition import Feature
 from tinyfin.features.operators import LABELLED
 from tinyfin.features.own_features import FUNCTIONS
-from tinyfin.schema import PAYMENT_HOST, Schema
+from tinyfin.schema import PAYMENT_HOST_ODDS, Schema
 
 __all__ = ["TABLES", "describe", "markdown", "reasons_text"]
 
@@ -116,7 +116,7 @@ TABLES = {"catalogue": _catalogue, "reasons": _reasons, "functions": _functions}
 
 def markdown(table: str) -> str:
     """A table of docs/features.md, one of :data:`TABLES`."""
-    return TABLES[table](describe(FEATURES, PAYMENT_HOST))
+    return TABLES[table](describe(FEATURES, PAYMENT_HOST_ODDS))
 
 
 if __name__ == "__main__":

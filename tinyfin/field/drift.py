@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tinyfin.documents import plain
 from tinyfin.errors import InputError
 from tinyfin.field.keys import load_fleet_key, terminal_keys
 from tinyfin.field.report import Report, parse_report, require_genuine
@@ -45,7 +46,7 @@ class Drifts:
 
         def rows(found: list[Comparison]) -> list[dict[str, object]]:
             return [
-                {"histogram": name, **_plain(one)}
+                {"histogram": name} | {key: plain(value) for key, value in vars(one).items()}
                 for name, one in zip(self.names, found, strict=False)
             ]
 
@@ -84,13 +85,6 @@ def _cells(one: Comparison) -> tuple[str, ...]:
         "-" if few else f"{one.p_value:.2g}",
         state,
     )
-
-
-def _plain(one: Comparison) -> dict[str, object]:
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in vars(one).items()
-    }
 
 
 def read_reports(

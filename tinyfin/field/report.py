@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import hmac
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tinyfin.errors import InputError
 from tinyfin.field.audit import Head
@@ -31,6 +32,7 @@ __all__ = [
     "require_genuine",
 ]
 
+T = TypeVar("T")
 MOST_BYTES = 512
 _ENVELOPE = struct.Struct(f"<4sI{ID_BYTES}sII8sI")
 _MAGIC, _VERSION = b"TFRP", 1
@@ -110,52 +112,53 @@ class Report:
         """The bytes of the first section of this tag."""
         return next((data for one, data in self.sections if one == tag), None)
 
+    def _read(self, tag: int, read: Callable[[bytes], T]) -> T | None:
+        data = self.section(tag)
+        return None if data is None else read(data)
+
     @property
     def counters(self) -> dict[str, int] | None:
         """By name; those that this version does not know are left out. Raises InputError."""
-        data = self.section(Tag.COUNTERS)
-        return None if data is None else dict(zip(COUNTERS, _varints(data), strict=False))
+        return self._read(
+            Tag.COUNTERS, lambda data: dict(zip(COUNTERS, _varints(data), strict=False))
+        )
 
     @property
     def reset_cause(self) -> int | None:
         """Of the last restart: 0 power, 1 fault, 2 other. Raises InputError."""
-        data = self.section(Tag.RESETS)
-        return None if data is None else int(_unpack("B", data)[0])
+        return self._read(Tag.RESETS, lambda data: int(_unpack("B", data)[0]))
 
     @property
     def slots(self) -> Slots | None:
         """Raises InputError."""
-        data = self.section(Tag.SLOTS)
-        return None if data is None else Slots(*_unpack(_SLOTS.format, data))
+        return self._read(Tag.SLOTS, lambda data: Slots(*_unpack(_SLOTS.format, data)))
 
     @property
     def audit_head(self) -> Head | None:
         """None when the terminal writes no audit log. Raises InputError."""
-        data = self.section(Tag.AUDIT)
-        return None if data is None else Head(*_unpack(_AUDIT.format, data)[:2])
+        return self._read(Tag.AUDIT, lambda data: Head(*_unpack(_AUDIT.format, data)[:2]))
 
     @property
     def probation(self) -> ProbationState | None:
         """Of the pack in shadow or on trial. Raises InputError."""
-        data = self.section(Tag.PROBATION)
-        return None if data is None else parse_body(data)
+        return self._read(Tag.PROBATION, parse_body)
 
     @property
     def audit_lost(self) -> int | None:
         """Records that could not be written, and that no record tells of yet. Raises
         InputError."""
-        data = self.section(Tag.AUDIT)
-        return None if data is None else int(_unpack(_AUDIT.format, data)[2])
+        return self._read(Tag.AUDIT, lambda data: int(_unpack(_AUDIT.format, data)[2]))
 
     @property
     def monitor(self) -> Monitor | None:
         """None when nothing is counted. Raises InputError."""
-        data = self.section(Tag.MONITOR)
-        if data is None:
-            return None
-        halvings, level = _unpack("BB", data)
-        events, *counts = _varints(data[2:]) or [0]
-        return Monitor(halvings, level, events, tuple(counts))
+        return self._read(Tag.MONITOR, _monitor)
+
+
+def _monitor(data: bytes) -> Monitor:
+    halvings, level = _unpack("BB", data)
+    events, *counts = _varints(data[2:]) or [0]
+    return Monitor(halvings, level, events, tuple(counts))
 
 
 def _unpack(form: str, data: bytes) -> tuple[Any, ...]:

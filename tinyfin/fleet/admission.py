@@ -57,7 +57,7 @@ class Admission:
         self._erased = frozenset(lake.settings.erased)
         self._first_hour = 24 * lake.settings.first_day
 
-    def row(self, data: bytes, where: str | Path = "report") -> tuple[object, ...]:
+    def row(self, data: bytes, where: str | Path = "report") -> dict[str, object]:
         """The row of a genuine report. Raises Refused, which begins with ``where``."""
         if len(data) > MOST_BYTES:
             raise Refused(

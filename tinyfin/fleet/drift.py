@@ -24,6 +24,7 @@ from tinyfin.errors import InputError
 from tinyfin.fleet.estimates import Estimate, Realised, estimated_on, realised_on
 from tinyfin.fleet.lake import Lake, date_of
 from tinyfin.fleet.monitors import FleetCounts, Ints, read_counts
+from tinyfin.fleet.packs import histogram_names
 from tinyfin.fleet.views import connect
 from tinyfin.pack.container import Pack
 from tinyfin.progress import stage
@@ -45,7 +46,6 @@ __all__ = [
     "Pooled",
     "drift_of",
     "has_drifted",
-    "histogram_names",
     "pooled",
     "strata_on",
 ]
@@ -105,13 +105,6 @@ class FleetDrift(Document):
     def comparable(self) -> list[HistogramDrift]:
         """Those of strata of which enough is known."""
         return [one for one in self.strata if one.p_value is not None]
-
-
-def histogram_names(pack: Pack) -> tuple[str, ...]:
-    """``score``, and the features that DRFT counts."""
-    known = pack.meta.get("features", ())
-    features = [] if pack.drift is None else [h.feature for h in pack.drift.features]
-    return "score", *(str(known[i]) if i < len(known) else f"feature {i}" for i in features)
 
 
 @dataclass(frozen=True)

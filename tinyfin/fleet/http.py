@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import ssl
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinyfin import optional_packages
 from tinyfin.errors import InputError
 from tinyfin.field.report import MOST_BYTES
 from tinyfin.fleet.admission import Admission, Refused, Why
@@ -16,12 +13,13 @@ if TYPE_CHECKING:
     import uvicorn
     from starlette.applications import Starlette
 
-__all__ = ["application", "server"]
+    from tinyfin.http_server import Listening
+
+__all__ = ["application", "configuration"]
 
 DEADLINE_S = 10.0
 """For a report to arrive, and for a connection to say what it wants."""
 _MOST_CONNECTIONS = 1000
-_KEEP_ALIVE_S = 30
 _STATUS = {Why.SIZE: 413, Why.TERMINAL: 403, Why.MAC: 403, Why.OLD: 410, Why.ERASED: 410}
 
 
@@ -69,52 +67,20 @@ def application(admission: Admission, deadline_s: float = DEADLINE_S) -> Starlet
     )
 
 
-def server(
-    admission: Admission,
-    host: str,
-    port: int,
-    *,
-    certificate: Path | None = None,
-    key: Path | None = None,
-    clients: Path | None = None,
-    deadline_s: float = DEADLINE_S,
-) -> uvicorn.Server:
-    """A server that ``run()`` starts and SIGTERM ends. ``clients``: certificates of the authorities
-    that sign those of clients. Raises ToolError without the packages, InputError when it is to
-    listen to other machines without TLS and client certificates, or a file of these is wrong."""
-    optional_packages.require(["starlette", "uvicorn"], "to take reports over HTTPS")
-    import uvicorn
+def configuration(
+    admission: Admission, where: Listening, deadline_s: float = DEADLINE_S
+) -> uvicorn.Config:
+    """What :func:`tinyfin.http_server.serve` answers with at ``where``. Raises
+    InputError when it is to listen to other machines without TLS and client certificates, or a file
+    of these is wrong."""
+    from tinyfin.http_server import configured
 
-    from tinyfin.http_deadlines import impatient
-
-    given = [certificate, key, clients]
+    given = [where.certificate, where.key, where.client_ca]
     if any(given) and not all(given):
         raise InputError("TLS needs all of --certificate, --certificate-key and --client-ca")
-    if not all(given) and host not in ("127.0.0.1", "::1", "localhost"):
+    if not all(given) and where.host not in ("127.0.0.1", "::1", "localhost"):
         raise InputError(
-            f"{host}: reports come from other machines over TLS alone; give --certificate, "
+            f"{where.host}: reports come from other machines over TLS alone; give --certificate, "
             "--certificate-key and --client-ca, or listen on 127.0.0.1 behind a proxy that has them"
         )
-    config = uvicorn.Config(
-        application(admission, deadline_s),
-        http=impatient(deadline_s),
-        host=host,
-        port=port,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
-        ssl_ca_certs=None if clients is None else str(clients),
-        ssl_cert_reqs=ssl.CERT_REQUIRED if clients else ssl.CERT_NONE,
-        limit_concurrency=_MOST_CONNECTIONS,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        log_config=None,  # the logs of others in this process stay as they are
-        log_level="warning",
-        access_log=False,  # it would name who reports
-        server_header=False,
-    )
-    try:
-        config.load()
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(
-            f"TLS: {certificate}, {key} or {clients} is not usable: {error}"
-        ) from error
-    return uvicorn.Server(config)
+    return configured(application(admission, deadline_s), where, deadline_s, _MOST_CONNECTIONS)

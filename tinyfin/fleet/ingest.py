@@ -22,7 +22,7 @@ from tinyfin.fleet import archives, durable
 from tinyfin.fleet.admission import Admission, Refused, Why
 from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.secrets import ReportKeys
-from tinyfin.fleet.tables import REPORT, SCHEMAS, table_of
+from tinyfin.fleet.tables import REPORT, SCHEMAS
 
 __all__ = ["Ingested", "ingest"]
 
@@ -86,7 +86,7 @@ class _Run:
     def __init__(self, lake: Lake, admission: Admission) -> None:
         self.lake, self.admission, self.done = lake, admission, Ingested()
         self._seen: set[bytes] = set()
-        self._rows: list[tuple[object, ...]] = []
+        self._rows: list[dict[str, object]] = []
         self._tables: list[pa.Table] = []
 
     def merge(self, paths: list[Path]) -> None:
@@ -135,7 +135,7 @@ class _Run:
             self._seen.add(digest)
         self.done.reports += 1
         if len(self._rows) == _CHUNK:
-            self._tables.append(table_of(SCHEMAS[REPORT], self._rows))
+            self._tables.append(pa.Table.from_pylist(self._rows, SCHEMAS[REPORT]))
             self._rows = []
             if len(self._tables) * _CHUNK >= 2 * _BATCH:  # an archive of many: its file waits
                 self._store()
@@ -146,7 +146,8 @@ class _Run:
         self.done.refused[error.why] += 1
 
     def _store(self) -> None:
-        rows = pa.concat_tables([*self._tables, table_of(SCHEMAS[REPORT], self._rows)])
+        last = pa.Table.from_pylist(self._rows, SCHEMAS[REPORT])
+        rows = pa.concat_tables([*self._tables, last])
         self._tables, self._rows = [], []
         if len(rows):
             self.lake.merge(REPORT, rows)

@@ -24,7 +24,7 @@ from tinyfin.config.columns import ALIASES, SPECIAL_NAMES
 from tinyfin.errors import DataError, InputError, LinkError
 from tinyfin.fleet import durable
 from tinyfin.fleet.admission import Admission, Refused
-from tinyfin.schema import PAYMENT_HOST
+from tinyfin.schema import PAYMENT_HOST_ODDS
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Message
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["pull", "push", "read_settings", "take_reports"]
 
 C = TypeVar("C")
-NAMES = (*SPECIAL_NAMES, *ALIASES, *PAYMENT_HOST.names)
+NAMES = (*SPECIAL_NAMES, *ALIASES, *PAYMENT_HOST_ODDS.names)
 """Columns that a transaction may have."""
 _DEADLINE_S = 30.0
 _POLL_S = 0.5

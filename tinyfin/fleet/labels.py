@@ -22,7 +22,7 @@ from tinyfin.data.transactions import ACTIONS
 from tinyfin.errors import DataError, InputError
 from tinyfin.field.keys import parse_terminal_id
 from tinyfin.fleet.lake import Lake
-from tinyfin.fleet.tables import HOUR_S, LABEL, SCHEMAS, table_of
+from tinyfin.fleet.tables import HOUR_S, LABEL, SCHEMAS
 
 __all__ = ["add_labels", "joined_labels", "read_labels"]
 
@@ -106,17 +106,16 @@ def read_labels(lake: Lake, path: Path) -> tuple[pa.Table, int]:
     """
     columns = [*_COLUMNS, *sorted(_OPTIONAL & set(column_names(path)))]
     table, bad = read_table(path, dict(zip(columns, columns, strict=True)), optional=False)
+    words: dict[str, Callable[[str], int | str]] = {
+        "label": lambda x: _WORDS.get(x.lower(), _RULE),
+        "alerted": lambda x: _YES.get(x.lower(), "must be yes or no, 1 or 0"),
+        "terminal": _terminal_number,
+    }
     found = {}
     for name in columns:
         cells = flat(table.column(name))
-        if name == "label":
-            read = parse.Parsed(*by_value(texts(cells), lambda x: _WORDS.get(x.lower(), _RULE)))
-        elif name == "alerted":
-            read = parse.Parsed(
-                *by_value(texts(cells), lambda x: _YES.get(x.lower(), "must be yes or no, 1 or 0"))
-            )
-        elif name == "terminal":
-            read = parse.Parsed(*by_value(texts(cells), _terminal_number))
+        if name in words:
+            read = parse.Parsed(*by_value(texts(cells), words[name]))
         else:
             read = parse.integers(cells, 0, _WHOLE[name] - 1)
         for mask, broken in read.broken:
@@ -150,10 +149,10 @@ def _rows(lake: Lake, found: Mapping[str, npt.NDArray[Any]]) -> tuple[pa.Table, 
             left_out += 1
             continue
         transaction = lake.key.transaction(terminal, given[1])
-        rows.append(
-            (alias, transaction, hour, given[3] // HOUR_S, bool(given[4]), card, _SAYS[alert])
-        )
-    return table_of(SCHEMAS[LABEL], rows), left_out
+        known_hour, fraud = given[3] // HOUR_S, bool(given[4])
+        row = (alias, transaction, hour, known_hour, fraud, card, _SAYS[alert])
+        rows.append(dict(zip(SCHEMAS[LABEL].names, row, strict=True)))
+    return pa.Table.from_pylist(rows, SCHEMAS[LABEL]), left_out
 
 
 def _terminal_number(text: str) -> int | str:

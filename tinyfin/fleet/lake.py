@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
@@ -35,6 +36,7 @@ __all__ = [
     "date_of",
     "day_number",
     "newest_day",
+    "today",
 ]
 
 BUCKETS = 16
@@ -118,6 +120,9 @@ class Lake:
             raise InputError(f"{path}: is no lake; make one with `tinyfin fleet init {path}`")
         self.settings = Settings.read(path / _SETTINGS)
         self.key = LakeKey.read(path / self.settings.key)
+
+    def __str__(self) -> str:
+        return str(self.path)
 
     @classmethod
     def create(
@@ -205,7 +210,7 @@ class Lake:
         """The rows of a file. Raises InputError when it cannot be read."""
         path = self.path / part.file
         try:
-            table = pq.ParquetFile(path, decryption_properties=self._decryption()).read()
+            table = pq.ParquetFile(path, decryption_properties=self._cipher("decryption")).read()
             return table.cast(SCHEMAS[part.file.split("/")[0]])
         except (OSError, ValueError, LookupError, pa.ArrowException) as error:
             raise InputError(
@@ -215,19 +220,20 @@ class Lake:
 
     def merge(self, name: str, rows: pa.Table) -> None:
         """Add rows; what is there already stays as it is."""
-        days = [day_of(hour) for hour in rows["hour"].to_pylist()]
-        buckets = [self.bucket(alias) for alias in rows["terminal"].to_pylist()]
-        groups: dict[Place, list[int]] = {}
-        for index, place in enumerate(zip(days, buckets, strict=True)):
-            groups.setdefault(Place(name, *place), []).append(index)
-        parts = self.manifest().parts
-        self.commit(
-            (place, merged(name, [rows.take(indices), *self._there(parts, place)]))
-            for place, indices in groups.items()
-        )
+        self.commit(self._merged(name, rows))
 
-    def _there(self, parts: Mapping[str, Part], place: Place) -> list[pa.Table]:
-        return [self.read(parts[place.name])] if place.name in parts else []
+    def _merged(self, name: str, rows: pa.Table) -> Iterator[tuple[Place, pa.Table]]:
+        parts = self.manifest().parts
+        days = np.array([day_of(hour) for hour in rows["hour"].to_pylist()])
+        for day in np.unique(days).tolist():
+            new = rows.filter(pa.array(days == day))
+            buckets = {self.bucket(alias) for alias in new["terminal"].unique().to_pylist()}
+            places = [Place(name, day, bucket) for bucket in sorted(buckets)]
+            there = [self.read(parts[at.name]) for at in places if at.name in parts]
+            whole = merged(name, [new, *there])
+            own = np.array([self.bucket(alias) for alias in whole["terminal"].to_pylist()])
+            for at in places:
+                yield at, whole.filter(pa.array(own == at.bucket))
 
     def commit(self, changes: Iterable[tuple[Place, pa.Table]]) -> None:
         """Put these rows in the places of those that are there; no rows: nothing is there."""
@@ -252,8 +258,8 @@ class Lake:
         digest = _digest(plain)
         name = f"{place.table}/{date_of(place.day)}.{place.bucket:02d}.{digest}.parquet"
         if not (self.path / name).exists():
-            encryption = self._encryption()
-            data = plain if encryption is None else file_bytes(table, encryption)
+            cipher = self._cipher("encryption")
+            data = plain if cipher is None else file_bytes(table, cipher)
             durable.write(self.path / name, data, named=False)
         return Part(file=name, rows=len(table))
 
@@ -276,27 +282,28 @@ class Lake:
                 found.append(f"{path}: users other than its owner can read it")
         return found
 
-    def _encryption(self) -> object:
+    def _cipher(self, direction: str) -> object:
+        """Properties of pyarrow; ``direction``: encryption, decryption."""
         if not self.settings.encrypted:
             return None
         from pyarrow.parquet import encryption
 
-        return encryption.create_encryption_properties(self.key.encryption)
+        made = getattr(encryption, f"create_{direction}_properties")
+        return made(self.key.encryption)
 
-    def _decryption(self) -> object:
-        if not self.settings.encrypted:
-            return None
-        from pyarrow.parquet import encryption
 
-        return encryption.create_decryption_properties(self.key.encryption)
+def today() -> int:
+    """The day that it is, UTC, counted from 2000-01-01. What is said to be later comes from a clock
+    that is ahead."""
+    return day_number(dt.datetime.now(dt.UTC).date())
 
 
 def newest_day(lake: Lake) -> int:
     """The newest day, counted from 2000-01-01, of which there are reports; days to come, of a clock
     that is ahead, do not count. Raises InputError."""
-    today = day_number(dt.datetime.now(dt.UTC).date())
+    last = today()
     days = [Place.of(name) for name in lake.manifest().parts]
-    if not (found := [at.day for at in days if at.table == "report" and at.day <= today]):
+    if not (found := [at.day for at in days if at.table == "report" and at.day <= last]):
         raise InputError(f"{lake.path}: has no report yet; see `tinyfin fleet ingest`")
     return max(found)
 

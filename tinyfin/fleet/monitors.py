@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tinyfin.errors import InputError
-from tinyfin.field.keys import parse_terminal_id
+from tinyfin.fleet.inventory import read_inventory
 from tinyfin.fleet.lake import Lake
 from tinyfin.pack.container import Pack
 from tinyfin.pack.drift import DriftSection
@@ -24,7 +23,7 @@ from tinyfin.pack.monitor_image import LOST
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["ALL", "OTHERS", "WINDOW", "FleetCounts", "read_counts", "read_strata"]
+__all__ = ["ALL", "OTHERS", "WINDOW", "FleetCounts", "increments", "read_counts", "read_strata"]
 
 WINDOW = 500
 """Events of a terminal's newest window; what it counts until it has as many is left out: its
@@ -130,7 +129,7 @@ def read_counts(
         )
     found = base.sql(_REPORTS, params=[pack.pack_id.hex()[:16]]).to_arrow_table()
     names, terminal = np.unique(found["terminal"].to_numpy(), return_inverse=True)
-    counts = _increments(
+    counts = increments(
         *_matrix(found["counts"].combine_chunks(), pack.drift),
         pack.drift.score.bins,
         np.append(True, terminal[1:] != terminal[:-1])[: len(terminal)] | found["other"].to_numpy(),
@@ -161,7 +160,7 @@ def _matrix(lists: pa.ListArray, drift: DriftSection) -> tuple[npt.NDArray[np.in
     return matrix, known
 
 
-def _increments(
+def increments(
     matrix: npt.NDArray[np.int32],
     known: Ints,
     score_bins: int,
@@ -171,7 +170,8 @@ def _increments(
     events: Ints,
 ) -> npt.NDArray[np.int32]:
     """What :func:`tinyfin.pack.monitor_image.window` finds between each reading and the one before
-    it, all at once; ``first``: the one before it is of another terminal or pack."""
+    it, all at once: int32[n, K]. ``known``: positions of whole histograms that a reading has;
+    ``first``: the one before it is of another terminal or pack."""
     if not len(matrix):
         return matrix
     known_before, boot_before, halvings_before, events_before = (
@@ -191,29 +191,5 @@ def _increments(
 
 
 def read_strata(lake: Lake, path: Path) -> dict[str, str]:
-    """By alias the stratum of each terminal of an inventory: a CSV file with the column
-    ``terminal``, its id, and further columns, which together make the stratum. Raises
-    InputError."""
-    found: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            columns = [name for name in rows.fieldnames or () if name != "terminal"]
-            if len(columns) + 1 != len(rows.fieldnames or ()) or not columns:
-                raise InputError(
-                    f"{path}: line 1: name the column terminal and one or more that make strata"
-                )
-            for row in rows:
-                where = f"{path}: line {rows.line_num}"
-                if None in row or None in row.values():
-                    raise InputError(f"{where}: has not as many values as line 1 has names")
-                try:
-                    alias = lake.key.terminal(parse_terminal_id(row["terminal"]))
-                except InputError as error:
-                    raise InputError(f"{where}: {error}") from error
-                if alias in found:
-                    raise InputError(f"{where}: terminal {row['terminal']} is there twice")
-                found[alias] = ", ".join(row[name].strip() or "-" for name in columns)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    return found
+    """By alias the stratum of each terminal of an inventory. Raises InputError."""
+    return {lake.key.terminal(bytes.fromhex(id)): name for id, name in read_inventory(path)}

@@ -7,9 +7,10 @@ for. A terminal that sends its report until a newer one replaces it loses none.
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import ssl
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from tinyfin.fleet.admission import Admission, Refused
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
 
-__all__ = ["Broker", "Subscriber"]
+__all__ = ["Broker", "subscribed"]
 
 _CONNECT_S = 20.0
 _QOS = 1
@@ -43,85 +44,76 @@ class Broker:
     key: Path | None = None
 
 
-class Subscriber:
-    """Takes messages from :meth:`start` until :meth:`stop`; reconnects by itself."""
+@contextlib.contextmanager
+def subscribed(
+    broker: Broker, admission: Admission, note: Callable[[str], object]
+) -> Iterator[list[OSError]]:
+    """Take messages for the length of the block, and reconnect whenever need be; what was not
+    acknowledged comes again next time. ``note`` gets what is refused. The list gets why reports can
+    no longer be kept, such as a full disk.
 
-    def __init__(self, broker: Broker, admission: Admission, note: Callable[[str], object]) -> None:
-        """``note`` gets what is refused. Raises ToolError without paho-mqtt, InputError for
-        files of TLS that are wrong."""
-        optional_packages.require(["paho"], "to take reports over MQTT")
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
+    Raises ToolError without paho-mqtt, InputError for files of TLS that are wrong, LinkError when
+    the broker does not let it in within 20 s.
+    """
+    optional_packages.require(["paho"], "to take reports over MQTT")
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
 
-        self._broker, self._admission, self._note = broker, admission, note
-        self._ready = threading.Event()
-        self._refusal = ""
-        self.failure: OSError | None = None
-        """Why reports can no longer be kept, such as a full disk."""
-        client = Client(
-            CallbackAPIVersion.VERSION2, broker.client_id, clean_session=False, manual_ack=True
-        )
-        if broker.authorities is not None:
-            try:
-                client.tls_set(
-                    str(broker.authorities),
-                    None if broker.certificate is None else str(broker.certificate),
-                    None if broker.key is None else str(broker.key),
-                    tls_version=ssl.PROTOCOL_TLS_CLIENT,
-                )
-            except (OSError, ValueError, ssl.SSLError) as error:
-                raise InputError(f"TLS of {broker.host}: {error}; check the files") from error
-        elif broker.host not in ("127.0.0.1", "::1", "localhost"):
-            raise InputError(
-                f"{broker.host}: reports come from other machines over TLS alone; give --client-ca"
-            )
-        client.on_connect = self._connected
-        client.on_subscribe = self._subscribed
-        client.on_disconnect = self._closed
-        client.on_message = self._take
-        self._client = client
+    failures: list[OSError] = []
+    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+    """Why the broker does not let it in; empty: it does."""
 
-    def start(self) -> None:
-        """Raises LinkError when the broker does not let it in within 20 s."""
-        where = f"{self._broker.host}:{self._broker.port}"
-        try:
-            self._client.connect(self._broker.host, self._broker.port)
-        except (OSError, ssl.SSLError) as error:
-            raise LinkError(f"{where}: the broker does not answer: {error}") from error
-        self._client.loop_start()
-        if not self._ready.wait(_CONNECT_S) or self._refusal:
-            self.stop()
-            why = self._refusal or f"no answer within {_CONNECT_S:.0f} s"
-            raise LinkError(f"{where}: the broker does not let this client in: {why}")
-
-    def stop(self) -> None:
-        """What was not acknowledged comes again next time."""
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _connected(self, client: Client, _: object, __: object, code: object, ___: object) -> None:
-        if getattr(code, "is_failure", False):
-            self._refusal = str(code)
-            self._ready.set()
+    def connected(client: Client, _: object, __: object, code: Any, ___: object) -> None:
+        if code.is_failure:
+            answers.put(str(code))
         else:
-            client.subscribe(self._broker.topic, _QOS)
+            client.subscribe(broker.topic, _QOS)
 
-    def _subscribed(self, _: Client, __: object, ___: int, codes: Any, ____: object) -> None:
-        refused = [str(code) for code in codes if getattr(code, "is_failure", False)]
-        self._refusal = ", ".join(refused)
-        self._ready.set()
+    def granted(_: Client, __: object, ___: int, codes: Any, ____: object) -> None:
+        answers.put(", ".join(str(code) for code in codes if code.is_failure))
 
-    def _closed(self, _: Client, __: object, ___: object, code: object, ____: object) -> None:
-        if not self._ready.is_set():
-            self._refusal = f"it closed the connection ({code}); check the certificates"
-            self._ready.set()
+    def closed(_: Client, __: object, ___: object, code: object, ____: object) -> None:
+        answers.put(f"it closed the connection ({code}); check the certificates")
 
-    def _take(self, client: Client, _: object, message: MQTTMessage) -> None:
+    def take(client: Client, _: object, message: MQTTMessage) -> None:
         try:
-            self._admission.deliver(bytes(message.payload), "message")
+            admission.deliver(bytes(message.payload), "message")
         except Refused as error:
-            self._note(str(error))
+            note(str(error))
         except OSError as error:  # not acknowledged: the broker keeps it
-            self.failure = error
+            failures.append(error)
             return
         client.ack(message.mid, message.qos)
+
+    client = Client(
+        CallbackAPIVersion.VERSION2, broker.client_id, clean_session=False, manual_ack=True
+    )
+    if broker.authorities is not None:
+        own, key = (None if x is None else str(x) for x in (broker.certificate, broker.key))
+        try:
+            client.tls_set(str(broker.authorities), own, key, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        except (OSError, ValueError, ssl.SSLError) as error:
+            raise InputError(f"TLS of {broker.host}: {error}; check the files") from error
+    elif broker.host not in ("127.0.0.1", "::1", "localhost"):
+        raise InputError(
+            f"{broker.host}: reports come from other machines over TLS alone; give --client-ca"
+        )
+    client.on_connect, client.on_subscribe = connected, granted
+    client.on_disconnect, client.on_message = closed, take
+    where = f"{broker.host}:{broker.port}"
+    try:
+        client.connect(broker.host, broker.port)
+    except (OSError, ssl.SSLError) as error:
+        raise LinkError(f"{where}: the broker does not answer: {error}") from error
+    client.loop_start()
+    try:
+        try:
+            why = answers.get(timeout=_CONNECT_S)
+        except queue.Empty:
+            why = f"no answer within {_CONNECT_S:.0f} s"
+        if why:
+            raise LinkError(f"{where}: the broker does not let this client in: {why}")
+        yield failures
+    finally:
+        client.disconnect()
+        client.loop_stop()

@@ -12,13 +12,12 @@ from tinyfin.documents import Document, Facts
 from tinyfin.errors import InputError
 from tinyfin.fleet import durable
 from tinyfin.fleet.lake import Lake
-from tinyfin.pack.trust import require_trusted, trusted_keys
-from tinyfin.registry.contents import pack_in_service
+from tinyfin.pack.container import Pack
+from tinyfin.registry.contents import opened_in_service
 from tinyfin.results.run import RunFacts
-from tinyfin.targets.flash import run_pack
 from tinyfin.training.run_folder import open_run
 
-__all__ = ["HistogramFacts", "PackFacts", "add_pack", "known_packs"]
+__all__ = ["HistogramFacts", "PackFacts", "add_pack", "histogram_names", "known_packs"]
 
 DAY_S = 86_400
 
@@ -46,27 +45,28 @@ class PackFacts(Document):
 def add_pack(lake: Lake, path: Path, public_keys: tuple[Path, ...] = ()) -> PackFacts:
     """Let the lake know a pack; of a run folder also what its training took notices for. Raises
     InputError, PackError."""
-    file = run_pack(pack_in_service(path))
-    pack = require_trusted(file.read_bytes(), trusted_keys(file, public_keys), file)
-    names = [str(name) for name in pack.meta.get("features", ())]
-    histograms = []
-    if pack.drift is not None:
-        features = [h.feature for h in pack.drift.features]
-        called = ["score", *(names[i] if i < len(names) else f"feature {i}" for i in features)]
-        histograms = [
-            HistogramFacts(name=name, bins=histogram.bins)
-            for name, histogram in zip(called, pack.drift.histograms, strict=True)
-        ]
+    pack = opened_in_service(path, public_keys)
+    histograms = [] if pack.drift is None else pack.drift.histograms
     share, delay = _assumed(path)
     facts = PackFacts(
         pack_id=pack.pack_id.hex(),
-        histograms=histograms,
+        histograms=[
+            HistogramFacts(name=name, bins=histogram.bins)
+            for name, histogram in zip(histogram_names(pack), histograms, strict=bool(histograms))
+        ],
         notice_share=share,
         label_delay_days=delay,
     )
     durable.folder(lake.path / "packs")
     durable.write(lake.path / "packs" / f"{facts.pack_id[:16]}.json", facts.text().encode())
     return facts
+
+
+def histogram_names(pack: Pack) -> tuple[str, ...]:
+    """``score``, and the features that DRFT counts."""
+    known = pack.meta.get("features", ())
+    features = [] if pack.drift is None else [h.feature for h in pack.drift.features]
+    return "score", *(str(known[i]) if i < len(known) else f"feature {i}" for i in features)
 
 
 def _assumed(path: Path) -> tuple[float | None, float | None]:

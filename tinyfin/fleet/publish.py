@@ -61,14 +61,15 @@ def published(base: duckdb.DuckDBPyConnection, by: str) -> list[dict[str, object
         raise InputError(f"a table cannot be by {by!r}; give one of {', '.join(BY)}")
     sums = ", ".join(f"sum({name})::BIGINT" for name in MEASURES)
     rows = base.execute(
-        f"SELECT day::VARCHAR, coalesce({by}::VARCHAR, 'none'), terminal, {sums} FROM terminal_day "
-        "GROUP BY ALL"
+        f"SELECT if(grouping(day) = 1, '{TOTAL}', day::VARCHAR), "
+        f"if(grouping({by}) = 1, '{TOTAL}', {by}), list(DISTINCT terminal), {sums} FROM "
+        f"(SELECT * REPLACE (coalesce({by}::VARCHAR, 'none') AS {by}) FROM terminal_day) "
+        f"GROUP BY CUBE (day, {by}) HAVING count(*) > 0"
     ).fetchall()
-    cells: dict[Key, Cell] = {}
-    for day, value, terminal, *counts in rows:
-        one = Cell(frozenset([terminal]), dict(zip(MEASURES, counts, strict=True)))
-        cells.setdefault((day, value), Cell()).add(one)
-    table = with_totals(cells)
+    table = {
+        (day, value): Cell(frozenset(terminals), dict(zip(MEASURES, counts, strict=True)))
+        for day, value, terminals, *counts in rows
+    }
     hidden = suppressed(table)
     return [
         {
@@ -79,15 +80,6 @@ def published(base: duckdb.DuckDBPyConnection, by: str) -> list[dict[str, object
         }
         for key, cell in sorted(table.items())
     ]
-
-
-def with_totals(cells: dict[Key, Cell]) -> dict[Key, Cell]:
-    """The cells, and those of the totals of rows, columns and all."""
-    table = dict(cells)
-    for (row, column), cell in cells.items():
-        for key in ((row, TOTAL), (TOTAL, column), (TOTAL, TOTAL)):
-            table.setdefault(key, Cell()).add(cell)
-    return table
 
 
 def suppressed(table: dict[Key, Cell]) -> set[Key]:
@@ -108,28 +100,27 @@ def suppressed(table: dict[Key, Cell]) -> set[Key]:
     lines = [(of_columns, total), (of_rows, total)]
     lines += [([(r, c) for c in columns if (r, c) in table], (r, TOTAL)) for r in rows]
     lines += [([(r, c) for r in rows if (r, c) in table], (TOTAL, c)) for c in columns]
+    if _close(table, hidden, lines, fixed):
+        return hidden
+    return hidden | {key for key in table if key[1] != TOTAL}  # the days alone are safe
+
+
+def _close(table: dict[Key, Cell], hidden: set[Key], lines: list[Line], fixed: set[Key]) -> bool:
+    """Leave out more of each line until nothing small follows from what is left; False where no
+    line has more to leave out."""
     while True:
-        _close(table, hidden, lines, fixed)
+        again = False
+        for line in lines:
+            again |= _tells(table, hidden, *line) and _hide_one(table, hidden, *line, fixed)
+        if again:
+            continue
         known = _determined(hidden, lines)
-        rest = hidden - known
         leaks = any(table[key].is_small for key in known)
-        if not leaks and not any(_tells(table, rest, *line) for line in lines):
-            return hidden
+        if not leaks and not any(_tells(table, hidden - known, *line) for line in lines):
+            return True
         open_lines = [line for line in lines if known & {*line[0], line[1]}]
         if not any(_hide_one(table, hidden, *line, fixed) for line in open_lines):
-            return hidden | {key for key in table if key[1] != TOTAL}  # the days alone are safe
-
-
-def _close(table: dict[Key, Cell], hidden: set[Key], lines: list[Line], fixed: set[Key]) -> None:
-    """Leave out more of each line whose hidden cells follow from the others."""
-    again = True
-    while again:
-        again = False
-        for cells, total in lines:
-            while _tells(table, hidden, cells, total):
-                if not _hide_one(table, hidden, cells, total, fixed):
-                    break
-                again = True
+            return False
 
 
 def _tells(table: dict[Key, Cell], hidden: set[Key], cells: list[Key], total: Key) -> bool:

@@ -16,10 +16,11 @@ from pydantic import Field
 from tinyfin.config import parse_moment
 from tinyfin.documents import Facts
 from tinyfin.errors import InputError
-from tinyfin.fleet.drift import has_drifted, histogram_names, strata_on
+from tinyfin.fleet.drift import has_drifted, strata_on
 from tinyfin.fleet.estimates import estimated_on, realised_on
 from tinyfin.fleet.lake import Lake, date_of, day_number
 from tinyfin.fleet.monitors import FleetCounts, read_counts
+from tinyfin.fleet.packs import histogram_names
 from tinyfin.fleet.views import connect
 from tinyfin.pack.container import Pack
 from tinyfin.pack.levels import DAY_S

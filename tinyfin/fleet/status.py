@@ -24,8 +24,9 @@ def status_of(lake: Lake) -> dict[str, object]:
     with connect(lake) as base:
         whole = rows_of(
             base,
-            "SELECT min(day) AS first_day, max(day) AS last_day, count(*) AS reports, "
-            "count(DISTINCT terminal) AS terminals FROM increment",
+            "SELECT min(day) AS first_day, max(day) FILTER (day <= as_of) AS last_day, "
+            "count(*) AS reports, count(DISTINCT terminal) AS terminals "
+            "FROM increment CROSS JOIN maturity",
         )[0]
         packs = rows_of(base, _NOTICES)
         horizon = rows_of(base, "SELECT horizon_h FROM maturity")[0]["horizon_h"]

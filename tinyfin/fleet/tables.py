@@ -6,18 +6,17 @@ Both merges are unions that keep one row for each key, so rows may come in any o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from tinyfin import optional_packages
 from tinyfin.errors import InputError
 from tinyfin.field.report import COUNTERS, Report
 from tinyfin.fleet.secrets import LakeKey, letters
 from tinyfin.wire.slot_frames import Phase, Place, Reason
 
-__all__ = ["LABEL", "REPORT", "SCHEMAS", "day_of", "merged", "report_row", "table_of"]
+__all__ = ["LABEL", "REPORT", "SCHEMAS", "day_of", "merged", "report_row"]
 
 HOUR_S, DAY_HOURS = 3600, 24
 REPORT, LABEL = "report", "label"
@@ -75,11 +74,24 @@ SCHEMAS = {
         ]
     ),
 }
-_ORDER = {
-    REPORT: (["terminal", "boot"], ["number", "digest"]),
-    LABEL: (["terminal", "transaction", "known_hour", "fraud"], ["hour", "card", "alerted"]),
+_PROBATION, _MONITOR = (
+    [(c, c.removeprefix(head)) for c in SCHEMAS[REPORT].names if c.startswith(head)]
+    for head in ("probation_", "monitor_")
+)
+_MERGED = {
+    REPORT: """
+        SELECT * REPLACE (bool_or(conflict) OVER same
+            OR min(digest) OVER same <> max(digest) OVER same AS conflict) FROM rows
+        WINDOW same AS (PARTITION BY terminal, boot, number)
+        QUALIFY row_number() OVER (PARTITION BY terminal, boot
+            ORDER BY number DESC, digest DESC) = 1
+        ORDER BY terminal, boot""",
+    LABEL: """
+        SELECT * FROM rows
+        QUALIFY row_number() OVER (PARTITION BY terminal, transaction, known_hour, fraud
+            ORDER BY hour DESC, card DESC NULLS LAST, alerted DESC NULLS LAST) = 1
+        ORDER BY terminal, transaction, known_hour, fraud""",
 }
-"""By table: the key, and what decides between rows of one key: the greatest counts."""
 
 
 def day_of(hour: int) -> int:
@@ -98,7 +110,7 @@ _PLACES, _PHASES, _REASONS = ({int(x): x.name.lower() for x in e} for e in (Plac
 _REASON_BITS = 0x1F
 
 
-def report_row(report: Report, key: LakeKey) -> tuple[object, ...]:
+def report_row(report: Report, key: LakeKey) -> dict[str, object]:
     """The row of a report. Raises InputError for a section that is shorter than it should be."""
     counters, slots, head = report.counters or {}, report.slots, report.audit_head
     cause, probation, monitor = report.reset_cause, report.probation, report.monitor
@@ -107,61 +119,39 @@ def report_row(report: Report, key: LakeKey) -> tuple[object, ...]:
             raise InputError(f"report: a counter of {value} does not fit 32 bits; update tinyfin")
     if monitor is not None and max(monitor.counts, default=0) >= 1 << 16:
         raise InputError("report: a count of a histogram does not fit 16 bits; update tinyfin")
-    return (
-        key.terminal(report.terminal),
-        report.boot_nonce,
-        report.number,
-        report.t_s // HOUR_S,
-        letters(report.data[-16:-8]),
-        False,
-        report.pack.hex() if any(report.pack) else None,
-        None if cause is None else _named(_CAUSES, cause),
-        *(counters.get(name) for name in COUNTERS),
-        *(
-            (None,) * 9
-            if slots is None
-            else (
-                _named(_PLACES, slots.running),
-                _named(_PHASES, slots.phase),
-                _named(_REASONS, slots.reason & _REASON_BITS),
-                slots.active_tag.hex(),
-                slots.other_tag.hex(),
-                slots.floor,
-                slots.commands,
-                slots.notices,
-                slots.keys_version,
-            )
-        ),
-        *((None, None) if head is None else (head.sequence, letters(head.mac))),
-        report.audit_lost,
-        *(
-            (None,) * 9
-            if probation is None
-            else (
-                probation.pack.hex(),
-                probation.phase,
-                probation.result,
-                probation.events,
-                probation.alerts,
-                probation.parent_alerts,
-                probation.saturated,
-                probation.looks,
-                [n for row in probation.table for n in row],
-            )
-        ),
-        *(
-            (None,) * 4
-            if monitor is None
-            else (monitor.halvings, monitor.level, monitor.events, monitor.counts)
-        ),
-    )
-
-
-def table_of(schema: pa.Schema, rows: Iterable[tuple[object, ...]]) -> pa.Table:
-    """Rows, such as those of :func:`report_row`, as a table."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    row: dict[str, object] = {
+        "terminal": key.terminal(report.terminal),
+        "boot": report.boot_nonce,
+        "number": report.number,
+        "hour": report.t_s // HOUR_S,
+        "digest": letters(report.data[-16:-8]),
+        "conflict": False,
+        "pack": report.pack.hex() if any(report.pack) else None,
+        "reset_cause": None if cause is None else _named(_CAUSES, cause),
+        "audit_lost": report.audit_lost,
+        **{name: counters[name] for name in COUNTERS if name in counters},
+    }
+    if slots is not None:
+        row |= {
+            "running": _named(_PLACES, slots.running),
+            "phase": _named(_PHASES, slots.phase),
+            "reason": _named(_REASONS, slots.reason & _REASON_BITS),
+            "active_tag": slots.active_tag.hex(),
+            "other_tag": slots.other_tag.hex(),
+            "floor": slots.floor,
+            "commands": slots.commands,
+            "notice_page": slots.notices,
+            "keys_version": slots.keys_version,
+        }
+    if head is not None:
+        row |= {"audit_sequence": head.sequence, "audit_mac": letters(head.mac)}
+    if probation is not None:
+        row |= {column: getattr(probation, name) for column, name in _PROBATION}
+        row["probation_pack"] = probation.pack.hex()
+        row["probation_table"] = [n for line in probation.table for n in line]
+    if monitor is not None:
+        row |= {column: getattr(monitor, name) for column, name in _MONITOR}
+    return row
 
 
 def merged(name: str, tables: Sequence[pa.Table]) -> pa.Table:
@@ -171,33 +161,10 @@ def merged(name: str, tables: Sequence[pa.Table]) -> pa.Table:
     include it. Two different ones of one number (they cannot both be the terminal's word) are a
     conflict, in which the greater digest counts.
     """
-    whole = pa.concat_tables(tables).combine_chunks()
-    key, rest = _ORDER[name]
-    order = [(c, "ascending") for c in key] + [(c, "descending") for c in rest]
-    table = whole.take(pc.sort_indices(whole, sort_keys=order)).combine_chunks()
-    if not len(table):
-        return table
-    same = _repeats(table, key)
-    if name == REPORT:
-        rank = _repeats(table, [*key, "number"])
-        other = rank & ~_repeats(table, [*key, "number", "digest"])
-        flagged = other | table["conflict"].to_numpy()
-        group = np.cumsum(~same) - 1
-        level = np.cumsum(~rank)  # rows of one key and number are neighbours
-        first = level == level[np.flatnonzero(~same)][group]
-        conflict = np.bincount(group, weights=flagged & first) > 0
-        at = table.schema.get_field_index("conflict")
-        kept = table.filter(pa.array(~same))
-        return kept.set_column(at, table.schema.field(at), pa.array(conflict)).combine_chunks()
-    return table.filter(pa.array(~same)).combine_chunks()
+    optional_packages.require(["duckdb"], "to merge rows")
+    import duckdb
 
-
-def _repeats(table: pa.Table, columns: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """bool[rows]: a row has in these columns what the row before it has."""
-    found = np.zeros(len(table), bool)
-    found[1:] = True
-    for name in columns:
-        column = table[name]
-        equal = pc.equal(column.slice(1), column.slice(0, len(table) - 1))
-        found[1:] &= pc.fill_null(equal, False).to_numpy(zero_copy_only=False)
-    return found
+    with duckdb.connect() as base:
+        base.register("rows", pa.concat_tables(tables))
+        found = base.sql(_MERGED[name]).to_arrow_table()
+    return found.cast(SCHEMAS[name]).combine_chunks()

@@ -13,9 +13,9 @@ import pyarrow as pa
 from tinyfin import optional_packages
 from tinyfin.errors import InputError
 from tinyfin.field.report import COUNTERS
-from tinyfin.fleet.lake import Lake
+from tinyfin.fleet.lake import Lake, today
 from tinyfin.fleet.packs import known_packs
-from tinyfin.fleet.tables import LABEL, REPORT, SCHEMAS, table_of
+from tinyfin.fleet.tables import LABEL, REPORT, SCHEMAS
 from tinyfin.formats import ENGINE_COUNTERS, LINE_COUNTERS
 from tinyfin.training.label_delays import slower_of
 
@@ -153,13 +153,13 @@ def _attach(lake: Lake, base: duckdb.DuckDBPyConnection, until_day: int | None) 
         hour = "known_hour" if name == LABEL else "hour"
         found.filter(f"{hour} < {until_h}").create_view(name)
     bins = [
-        (pack, position, histogram.name, bin)
+        {"pack": pack, "position": position, "histogram": histogram.name, "bin": bin}
         for pack, facts in known_packs(lake).items()
         for position, (histogram, bin) in enumerate(
             (h, bin) for h in facts.histograms for bin in range(h.bins)
         )
     ]
-    base.register("pack_bin_rows", table_of(_BINS, bins))
+    base.register("pack_bin_rows", pa.Table.from_pylist(bins, _BINS))
     base.execute("CREATE VIEW pack_bin AS SELECT * FROM pack_bin_rows")
     horizon, newest = _label_horizon_hours(base)
     base.execute(
@@ -172,9 +172,13 @@ def _attach(lake: Lake, base: duckdb.DuckDBPyConnection, until_day: int | None) 
 
 def _label_horizon_hours(base: duckdb.DuckDBPyConnection) -> tuple[int | None, int]:
     """Within how many hours nine of ten labels of the slower kind become known (None without any),
-    and the hour that this was known at: that of the newest label, or report."""
-    rows = base.execute(f"SELECT hour, known_hour, fraud FROM {LABEL}").fetchnumpy()
-    reports = base.execute(f"SELECT max(hour) FROM {REPORT}").fetchall()[0][0] or 0
+    and the hour that this was known at: that of the newest label, or report, that is not of days to
+    come."""
+    end_h = 24 * (today() + 1)
+    wanted = f"SELECT hour, known_hour, fraud FROM {LABEL} WHERE known_hour < {end_h}"
+    rows = base.execute(wanted).fetchnumpy()
+    found = base.execute(f"SELECT max(hour) FROM {REPORT} WHERE hour < {end_h}").fetchall()
+    reports = found[0][0] or 0
     if not len(rows["hour"]):
         return None, int(reports)
     hour, known = rows["hour"].astype(np.int64), rows["known_hour"].astype(np.int64)

@@ -28,7 +28,15 @@ from tinyfin.data.readers import read
 from tinyfin.data.transactions import Transactions
 from tinyfin.documents import Document, Facts
 from tinyfin.errors import InputError
-from tinyfin.fleet_simulator.packs import FAULTY, FIRST_DAY, SCORES, Scorer, recipes, trained
+from tinyfin.fleet_simulator.packs import (
+    FAULTY,
+    FIRST_DAY,
+    SCORES,
+    Recipe,
+    Scorer,
+    recipes,
+    trained,
+)
 from tinyfin.fleet_simulator.probations import Probations, Town, probations
 from tinyfin.output_claims import claimed
 from tinyfin.pack.container import Pack
@@ -205,21 +213,13 @@ def build(path: Path, plan: Plan) -> Bank:
         for recipe in others:
             if len(candidates) == plan.good:
                 break
-            one = release.candidate(Scorer(trained(data, recipe)))
-            if one.precision < precision - MARGIN:
-                refused.append(f"{recipe.name} ({one.precision:.3f})")
+            name = f"good-{len(candidates) + 1}"
+            one = release.candidate(name, recipe, Scorer(trained(data, recipe)))
+            if one.facts.average_precision < precision - MARGIN:
+                refused.append(f"{recipe.name} ({one.facts.average_precision:.3f})")
                 continue
-            candidates[f"good-{len(candidates) + 1}"] = one
-            packs.append(
-                BankPack(
-                    name=f"good-{len(candidates)}",
-                    kind="good",
-                    recipe=recipe.name,
-                    average_precision=one.precision,
-                    too_different=one.too_different,
-                    promise=one.promise,
-                )
-            )
+            candidates[name] = one
+            packs.append(one.facts)
         if not candidates:
             raise InputError(f"{path}: no candidate is good: {', '.join(refused)}; another seed")
         stand_in = packs[1].model_copy(update={"kind": "bad"})
@@ -255,9 +255,7 @@ class _Candidate:
     """Of its DRFT's score."""
     usual: npt.NDArray[np.int64]
     """Raw scores of the release."""
-    precision: float
-    too_different: bool
-    promise: Promise
+    facts: BankPack
 
     def days(self, town: Town, raw: npt.NDArray[np.integer], parent: Scorer) -> PackDays:
         """At a town's terminals, with these raw scores."""
@@ -309,7 +307,7 @@ class _Release:
         known = self._label >= 0
         return average_precision(raw[known], self._label[known] == 1)
 
-    def candidate(self, scorer: Scorer) -> _Candidate:
+    def candidate(self, name: str, recipe: Recipe, scorer: Scorer) -> _Candidate:
         raw = scorer.raw(scorer.inputs(self.features)).astype(np.int64)
         score, n = scorer.scores(raw), len(raw)
         rows = Rows(
@@ -330,7 +328,6 @@ class _Release:
         )
         bounds, found = probation_of(rows, asked)
         score_bins = self._histogram(scorer, score)
-        too_different = any(one.share[-1] < LEAST_SEEN for one in found.sees[:3])
         last = bounds.looks[-1]
         ratio = (rows.own_advice > 0).sum() / max(1, (rows.parent_advice > 0).sum())
         same = len(score_bins.edges) == len(self.score.edges)
@@ -342,8 +339,15 @@ class _Release:
             scores_comparable=same
             and bool(np.abs(score_bins.shares - self.score.shares).max() <= 0.01),
         )
-        facts = (self.precision(raw), too_different, promise)
-        return _Candidate(scorer, bounds, score_bins.edges, raw, *facts)
+        facts = BankPack(
+            name=name,
+            kind="good",
+            recipe=recipe.name,
+            average_precision=self.precision(raw),
+            too_different=any(one.share[-1] < LEAST_SEEN for one in found.sees[:3]),
+            promise=promise,
+        )
+        return _Candidate(scorer, bounds, score_bins.edges, raw, facts)
 
 
 def _towns(plan: Plan, pack: Pack, first: int, terminals: int, days: int) -> Iterator[Town]:

@@ -11,7 +11,7 @@ from tinyfin.documents import Document, Facts
 from tinyfin.fleet_simulator.bank import Bank
 from tinyfin.fleet_simulator.fleet import DAY_H, Conditions, Fleet
 from tinyfin.progress import stage
-from tinyfin.rollout.controller import Rollout, State, Tick
+from tinyfin.rollout.controller import STOPPED, Rollout, State, Tick
 from tinyfin.rollout.members import NEVER, Stage
 from tinyfin.rollout.membership import digests
 from tinyfin.rollout.policy import Policy
@@ -21,7 +21,6 @@ __all__ = ["Campaign", "FleetSimulation", "Row", "simulate"]
 TICK_H = 6
 """Hour of the day of a tick; the night's reports are in."""
 _ENDED = (State.DONE, State.HALTED, State.ROLLED_BACK, State.INCONCLUSIVE)
-_STOPPED = (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
 
 
 class Row(Facts):
@@ -86,9 +85,9 @@ def simulate(
     ids = (number.to_bytes(8, "big") for number in range(terminals))
     campaign = f"{name} {seed}".encode()
     rollout = Rollout(
-        policy or Policy(), campaign, digests(campaign, ids), fleet.strata, promise=pack.promise
+        policy or Policy(), digests(campaign, ids), fleet.strata, promise=pack.promise
     )
-    rollout.approve()
+    rollout.do("approve")
     rows: list[Row] = []
     with stage(f"campaign of {name}", days, "days") as running:
         for day in range(days):
@@ -97,12 +96,12 @@ def simulate(
             rows.append(_row(day, tick, rollout))
             running.step()
             fleet.offer(tick.offers)
-            if tick.broadcast_abort:
+            if tick.state in STOPPED:
                 fleet.withdraw()
             if tick.state in _ENDED:
                 break
-    end = next((row for row in rows if row.state in (*_STOPPED, State.DONE)), rows[-1])
-    wanted = (State.DONE,) if pack.kind == "good" else _STOPPED
+    end = next((row for row in rows if row.state in (*STOPPED, State.DONE)), rows[-1])
+    wanted = (State.DONE,) if pack.kind == "good" else STOPPED
     return Campaign(
         pack=name,
         kind=pack.kind,

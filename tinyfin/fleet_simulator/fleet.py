@@ -9,14 +9,12 @@ they were when it is on again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from tinyfin.documents import Facts
 from tinyfin.errors import InputError
-from tinyfin.fleet_simulator.bank import Bank, PackDays
+from tinyfin.fleet_simulator.bank import Bank
 from tinyfin.fleet_simulator.probations import PASSED, Repeated
 from tinyfin.rollout.members import Seen, Stage
 
@@ -53,32 +51,6 @@ class Conditions(Facts):
     """Restarts by a fault of a terminal, with any pack."""
 
 
-@dataclass(frozen=True)
-class _Pack:
-    """Sums over days of the bank, of the pack of a campaign."""
-
-    days: PackDays
-    table: Repeated
-    alerts: Repeated
-    parent_alerts: Repeated
-    scores: Repeated
-    bad_scores: Repeated
-
-    @classmethod
-    def of(cls, bank: Bank, name: str) -> _Pack:
-        days = bank.days_of(name)
-        scores = Repeated(days.scores)
-        bad = name == "turns-bad"
-        return cls(
-            days,
-            Repeated(days.table),
-            Repeated(days.alerts),
-            Repeated(days.parent_alerts),
-            scores,
-            Repeated(bank.days_of(_AFTERWARDS).scores) if bad else scores,
-        )
-
-
 class Fleet:
     """``terminals`` that run the parent; :meth:`offer` them the pack ``name`` of the bank. ``seen``
     is what their reports have said until now."""
@@ -89,7 +61,11 @@ class Fleet:
         if terminals < 1:
             raise InputError(f"a fleet of {terminals} terminals; give 1 or more")
         self._bank, self._name, self._given = bank, name, conditions
-        self._pack = _Pack.of(bank, name)
+        self._days = bank.days_of(name)
+        columns = ("table", "alerts", "parent_alerts", "scores")
+        self._sums = {column: Repeated(getattr(self._days, column)) for column in columns}
+        later = bank.days_of(_AFTERWARDS) if name == "turns-bad" else self._days
+        self._later_scores = Repeated(later.scores)
         self._events, self._saturated = Repeated(bank.events), Repeated(bank.saturated)
         self._parent_scores = Repeated(bank.parent_scores)
         self._rng = np.random.default_rng([seed, 1])
@@ -178,7 +154,7 @@ class Fleet:
 
     def _count(self, on: npt.NDArray[np.bool_]) -> None:
         """What the events of the day bring."""
-        stage, days = self._stage, self._pack.days
+        stage, days = self._stage, self._days
         runs = np.flatnonzero(on & ((stage == Stage.TRIAL) | (stage == Stage.CONFIRMED)))
         runs = runs[self._began[runs] <= self._clock[runs]]
         self._faults[runs] += self._rng.poisson(self._given.faults_per_day, len(runs))
@@ -239,14 +215,11 @@ class Fleet:
     def _see_shadow(self, members: Ints, until: Ints) -> None:
         members = members[self._shadow[members] < _LOST]
         place, begin = self.place[members], self._shadow[members]
-        first, days = begin % self._events.period, self._pack.days
+        first, days = begin % self._events.period, self._days
         ended = until[members] - begin > days.shadow_days[place, first]
-        for column, sums, final in (
-            (self.seen.table, self._pack.table, days.shadow_table),
-            (self.seen.alerts, self._pack.alerts, days.shadow_alerts),
-            (self.seen.parent_alerts, self._pack.parent_alerts, days.shadow_parent_alerts),
-        ):
-            column[members] = sums.sums(place, begin, until[members])
+        for name in ("table", "alerts", "parent_alerts"):
+            column, final = getattr(self.seen, name), getattr(days, f"shadow_{name}")
+            column[members] = self._sums[name].sums(place, begin, until[members])
             column[members[ended]] = final[place[ended], first[ended]]
 
     def _see_running(self, members: Ints, until: Ints) -> None:
@@ -262,13 +235,11 @@ class Fleet:
         after = self._confirmed[members] + 1
         seen.scores_after[members] = self._scores(place, np.maximum(after, end - WEEK), end, after)
         new = np.flatnonzero(~seen.scores_first[members].any(axis=1))
-        first = self._pack.scores.sums(place[new], begin[new], after[new])
+        first = self._sums["scores"].sums(place[new], begin[new], after[new])
         seen.scores_first[members[new]] = first
 
     def _scores(self, place: Ints, begin: Ints, end: Ints, after: Ints) -> npt.NDArray[np.int32]:
         """Events by bin of the pack's score; ``after``: the day after the confirmation."""
-        if self._name != "turns-bad":
-            return self._pack.scores.sums(place, begin, end)
         turn = np.clip(after + _TURNS_BAD, begin, end)
-        bad = self._pack.bad_scores.sums(place, turn, end)
-        return self._pack.scores.sums(place, begin, turn) + bad
+        bad = self._later_scores.sums(place, turn, end)
+        return self._sums["scores"].sums(place, begin, turn) + bad

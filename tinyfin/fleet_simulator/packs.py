@@ -19,19 +19,20 @@ from tinyfin.quantization.workflow import quantize
 from tinyfin.training.workflow import train
 from tinyfin.twin import NetworkTwin
 
-__all__ = ["FAULTY", "MLP", "SCORES", "Recipe", "Scorer", "configuration", "recipes", "trained"]
+__all__ = ["FAULTY", "SCORES", "Recipe", "Scorer", "configuration", "recipes", "trained"]
 
 FIRST_DAY = date(2025, 1, 6)
 """Of [simulate], where no other is given."""
-MLP = """hidden = [16, 8]
+_MLP = """hidden = [16, 8]
 epochs = 4
 learning_rate = 5e-3
 batch_size = 512
 options = {genuine_rows = 60000}
 """
 _CONFIG = """# SPDX-License-Identifier: Apache-2.0
+{data}
 [features]
-names = "default"
+names = {names}
 
 [model]
 family = "{family}"
@@ -86,11 +87,12 @@ def recipes(good: int, family: str, weeks: int) -> list[Recipe]:
     return list(dict.fromkeys(found))[: good + 2 + good // 2]
 
 
-def configuration(recipe: Recipe) -> str:
-    """tinyfin.toml of a recipe."""
+def configuration(recipe: Recipe, data: str = "", names: str = '"default"') -> str:
+    """tinyfin.toml of a recipe; ``data``: further sections, ``names``: of the features, TOML."""
     since, until = (recipe.first_day + timedelta(weeks=week) for week in recipe.weeks)
-    model = MLP if recipe.family == "mlp" else ""
-    return _CONFIG.format(family=recipe.family, model=model, since=since, until=until)
+    model = _MLP if recipe.family == "mlp" else ""
+    given = {"family": recipe.family, "model": model, "since": since, "until": until}
+    return _CONFIG.format(data=data, names=names, **given)
 
 
 class Scorer:

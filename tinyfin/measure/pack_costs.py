@@ -38,10 +38,10 @@ from tinyfin.targets.catalogue import Target
 from tinyfin.twin import pack_monitor
 
 __all__ = [
+    "AddedCost",
     "Budget",
     "Counted",
     "Instructions",
-    "SealingCost",
     "budget",
     "count",
     "default_data",
@@ -91,9 +91,9 @@ class Instructions:
 
 
 @dataclass(frozen=True)
-class SealingCost:
-    """What sealed packs and state images add to an image: of flash, of variables, of the bound of
-    its stack."""
+class AddedCost:
+    """What a part that is asked for adds to an image: of flash, of variables, of the bound of its
+    stack."""
 
     flash_bytes: int
     ram_bytes: int
@@ -112,8 +112,10 @@ class Budget:
     counted_on: str | None = None
     """The target whose machine has run this one's code to count it; None for its own."""
     not_measured: list[str] = field(default_factory=list)
-    sealing: SealingCost | None = None
+    sealing: AddedCost | None = None
     """None when it was not asked for, or the target keeps no packs in flash."""
+    shadow_state: AddedCost | None = None
+    """The same of memory for the state of a pack in shadow."""
 
     @property
     def stack_bytes(self) -> int:
@@ -138,6 +140,7 @@ class Budget:
             "counted_on": self.counted_on,
             "not_measured": self.not_measured,
             "sealing": None if self.sealing is None else asdict(self.sealing),
+            "shadow_state": None if self.shadow_state is None else asdict(self.shadow_state),
         }
 
 
@@ -168,6 +171,7 @@ def budget(
     events: int = EVENTS,
     keys: Sequence[bytes] | None = None,
     sealed: bool = False,
+    shadow_state: bool = False,
     note: Callable[[str], object] = lambda _: None,
 ) -> Budget:
     """Build, take apart, and (where instructions can be counted) measure. ``run``: a run folder or
@@ -176,9 +180,9 @@ def budget(
 
     tx: the events that are replayed; by default :func:`default_data`. measure: False leaves stack
     painting and instructions out. keys: public keys that are trusted; the run's own if None.
-    sealed: take the image with sealing, and what sealing adds to it, where the target keeps packs
-    in flash. The pack is taken in the target's layout, as `build` takes it. Raises PackError for a
-    pack that is not trusted, and what the build and the emulator raise.
+    sealed, shadow_state: take the image with that, and what it adds to it, where the target keeps
+    packs in flash. The pack is taken in the target's layout, as `build` takes it. Raises PackError
+    for a pack that is not trusted, and what the build and the emulator raise.
     """
     target = catalogue.get(target_name)
     keys = keys_beside(run) if keys is None else tuple(keys)
@@ -187,15 +191,23 @@ def budget(
     pack = path.read_bytes()
     image = building.build(target, pack=path, keys=keys)
     found = Budget(target.name, sizes.image_budget(image, path))
-    if sealed and target.keeps_packs:
-        plain = found.image
-        image = building.build(target, pack=path, keys=keys, defines=("TFIN_SEALED",))
+    defines: tuple[str, ...] = ()
+
+    def added(define: str) -> AddedCost:
+        nonlocal defines, image
+        plain, defines = found.image, (*defines, define)
+        image = building.build(target, pack=path, keys=keys, defines=defines)
         found.image = sizes.image_budget(image, path)
-        found.sealing = SealingCost(
+        return AddedCost(
             found.image.flash_bytes - plain.flash_bytes,
             found.image.ram_bytes - plain.ram_bytes,
             (found.image.stack_bound_bytes or 0) - (plain.stack_bound_bytes or 0),
         )
+
+    if sealed and target.keeps_packs:
+        found.sealing = added("TFIN_SEALED")
+    if shadow_state and target.keeps_packs:
+        found.shadow_state = added("TFIN_SHADOW_STATE")
     counting = catalogue.counting(target) if measure else None
     if counting is None:
         why = "not asked for" if not measure else f"{target.name} has no emulator"

@@ -16,6 +16,7 @@ from tinyfin.data import memory_tables
 from tinyfin.data.events import Notices
 from tinyfin.data.memory_tables import Sources, as_files
 from tinyfin.data.transactions import format_time
+from tinyfin.documents import first_fault
 from tinyfin.errors import ConfigError, DataError, ModelError
 from tinyfin.monitoring.checks import checks_of, worst
 from tinyfin.monitoring.labels import CalibrationRows, LabelledRows
@@ -128,10 +129,7 @@ def _limits(section: Monitor, given: Mapping[str, object]) -> Monitor:
     try:
         return Monitor.model_validate(section.model_dump() | dict(given))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(["monitor", *map(str, first["loc"])])
-        said = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{key}: {said[:1].lower()}{said[1:]}") from error
+        raise ConfigError(f"monitor.{first_fault(error)}") from error
 
 
 def _reference(run: RunFolder, scoring: Scoring, note: Note) -> Reference:

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tinyfin import files
 from tinyfin.formats import LAYOUTS
 from tinyfin.output_claims import claimed
 from tinyfin.pack.container import parse_pack, sign_with
-from tinyfin.pack.layouts import remove_layouts, write_layouts
+from tinyfin.pack.layouts import replace_pack
 from tinyfin.pack.signing import Key
-from tinyfin.pack.trust import PUBLIC_KEY_FILE, require_trusted, save_public_key
+from tinyfin.pack.trust import PUBLIC_KEY_FILE, require_trusted
 
 __all__ = ["change_key"]
 
@@ -46,12 +45,7 @@ def change_key(
         public = key.public.hex().encode()
         remembered = place.with_name(PUBLIC_KEY_FILE)
         was = remembered.read_bytes().strip() if remembered.is_file() else public
-        # neither the old key nor the old layouts are next to the new pack, whatever happens
-        remembered.unlink(missing_ok=True)
-        remove_layouts(place)
-        files.write(place, made)
-        save_public_key(key.public, remembered)
-        written = write_layouts(place, key=key, layouts=layouts)
+        written = replace_pack(place, made, key, layouts)
     return {
         "pack": str(place),
         "model_id": new.model_id.hex(),

@@ -19,6 +19,7 @@ from tinyfin.formats import LAYOUTS, PACK_HEADER, SIGNED_BYTES, PackHeader, offs
 from tinyfin.pack.container import Pack, parse_pack, sign_again
 from tinyfin.pack.plan import repack
 from tinyfin.pack.signing import Key, hash32
+from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
 
 __all__ = [
     "choose",
@@ -27,6 +28,7 @@ __all__ = [
     "name_of",
     "remove_layouts",
     "repack_pack",
+    "replace_pack",
     "running",
     "write_layouts",
 ]
@@ -100,6 +102,22 @@ def remove_layouts(path: Path) -> None:
     """Remove what :func:`write_layouts` left next to a pack that is about to change."""
     for layout in LAYOUTS:
         layout_file(path, layout).unlink(missing_ok=True)
+
+
+def replace_pack(
+    path: Path, pack: bytes, key: Key | None, layouts: Sequence[str] = LAYOUTS
+) -> list[Path]:
+    """Write a pack that ``key`` has signed, and next to it the key's public half and the pack in
+    the other ``layouts``; of the development key, which is None, neither. Returns the layouts."""
+    remembered = path.with_name(PUBLIC_KEY_FILE)
+    # neither the old key nor the old layouts are next to the new pack, whatever happens
+    remembered.unlink(missing_ok=True)
+    remove_layouts(path)
+    files.write(path, pack)
+    if key is None:
+        return []
+    save_public_key(key.public, remembered)
+    return write_layouts(path, key=key, layouts=layouts)
 
 
 def choose(path: Path, layout: str, keys: Sequence[bytes] = ()) -> bytes:

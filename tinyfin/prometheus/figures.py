@@ -22,7 +22,6 @@ from tinyfin.fleet.lake import Lake
 from tinyfin.fleet.monitors import ALL, OTHERS
 from tinyfin.fleet.requests import requests_of
 from tinyfin.fleet.status import status_of
-from tinyfin.fleet.tables import table_of
 from tinyfin.fleet.views import connect, rows_of
 from tinyfin.pack.container import Pack
 from tinyfin.registry.registry import Registry
@@ -35,7 +34,16 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
     from prometheus_client.registry import CollectorRegistry
 
-__all__ = ["FAMILIES", "MOST_PACKS", "MOST_STRATA", "Sources", "collected", "exposed"]
+__all__ = [
+    "FAMILIES",
+    "MOST_PACKS",
+    "MOST_STRATA",
+    "Figures",
+    "Sources",
+    "collected",
+    "exposed",
+    "figures_of",
+]
 
 MOST_PACKS = 4
 """Those of most terminals now, and those that are asked about; others together are ``other``."""
@@ -116,8 +124,8 @@ class Sources:
     """In place of today, at its end; counted from 2000-01-01."""
 
 
-class _Families:
-    """The families while they are filled."""
+class Figures:
+    """The families and their values."""
 
     def __init__(self, packs: frozenset[str], strata: frozenset[str]) -> None:
         self._known = {"pack": packs, "stratum": strata}
@@ -138,7 +146,12 @@ class _Families:
         largest = name.endswith("stability_index")
         values[tuple(place)] = max(before, value) if largest else before + value
 
+    def rows(self, name: str) -> dict[tuple[str, ...], float]:
+        """Of a family, by the values of its labels."""
+        return self._values[name]
+
     def metrics(self) -> Iterator[Metric]:
+        """As :mod:`prometheus_client` takes them."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         kinds = {"gauge": GaugeMetricFamily, "counter": CounterMetricFamily}
@@ -154,17 +167,17 @@ class _Families:
 def collected(sources: Sources) -> CollectorRegistry:
     """The figures as they are now, for :mod:`prometheus_client` to expose. Raises ToolError without
     the packages, InputError when something cannot be read."""
-    optional_packages.require(["duckdb", "scipy", "sqlalchemy", "prometheus_client"], "for metrics")
+    optional_packages.require(["prometheus_client"], "for metrics")
     from prometheus_client.registry import Collector, CollectorRegistry
 
-    found = _figures(sources)
+    found = figures_of(sources)
 
-    class Figures(Collector):
+    class Found(Collector):
         def collect(self) -> Iterator[Metric]:
             return found.metrics()
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Figures())
+    registry.register(Found())
     return registry
 
 
@@ -175,7 +188,9 @@ def exposed(sources: Sources) -> bytes:
     return generate_latest(collected(sources))
 
 
-def _figures(sources: Sources) -> _Families:
+def figures_of(sources: Sources) -> Figures:
+    """All figures. Raises as :func:`collected`."""
+    optional_packages.require(["duckdb", "scipy", "sqlalchemy"], "for the figures of a fleet")
     begun = time.monotonic()
     now = dt.datetime.now(dt.UTC)
     day = (now - _EPOCH).days if sources.day is None else sources.day
@@ -184,7 +199,7 @@ def _figures(sources: Sources) -> _Families:
         rest = ALL if sources.strata is None else OTHERS
         _prepare(base, sources.strata or {}, rest, 24 * (day + 1))
         asked = [pack.pack_id.hex()[:16] for pack in sources.packs]
-        found = _Families(*_kept(base, asked))
+        found = Figures(*_kept(base, asked))
         _terminals(found, base)
     _lake(found, lake)
     for pack in sources.packs:
@@ -206,7 +221,8 @@ def _prepare(
 ) -> None:
     """The table of each terminal's newest report: ``now``; ``rest``: the stratum of those that are
     in none."""
-    base.register("stratum_rows", table_of(_STRATUM, list(strata.items())))
+    columns = {"terminal": list(strata), "stratum": list(strata.values())}
+    base.register("stratum_rows", pa.table(columns, _STRATUM))
     base.execute(
         f"""
         CREATE TABLE now AS
@@ -234,7 +250,7 @@ def _kept(
     return kept[0], kept[1]
 
 
-def _terminals(found: _Families, base: duckdb.DuckDBPyConnection) -> None:
+def _terminals(found: Figures, base: duckdb.DuckDBPyConnection) -> None:
     for row in rows_of(base, "SELECT pack, stratum, count(*) AS n FROM now GROUP BY ALL"):
         found.add("terminals", row.pop("n"), **row)
     for days in SILENT_DAYS:
@@ -268,7 +284,7 @@ def _terminals(found: _Families, base: duckdb.DuckDBPyConnection) -> None:
         found.add("restarts", row.pop("n"), **row)
 
 
-def _lake(found: _Families, lake: Lake) -> None:
+def _lake(found: Figures, lake: Lake) -> None:
     status: dict[str, Any] = status_of(lake)
     found.add("lake_reports", status["reports"])
     found.add("lake_waiting_files", status["waiting"])
@@ -281,7 +297,7 @@ def _lake(found: _Families, lake: Lake) -> None:
             found.add("notices_per_transaction", value, pack=pack, of=of)
 
 
-def _drift(found: _Families, drift: FleetDrift, pack: str) -> None:
+def _drift(found: Figures, drift: FleetDrift, pack: str) -> None:
     found.add("terminals_drifted", drift.drifted, pack=pack)
     found.add("terminals_drifted_by_chance", drift.expected_by_chance, pack=pack)
     for row in drift.comparable:
@@ -301,7 +317,7 @@ def _drift(found: _Families, drift: FleetDrift, pack: str) -> None:
             found.add(name, None if share is None else share[0], pack=pack, of="came true")
 
 
-def _campaigns(found: _Families, store: Store) -> None:
+def _campaigns(found: Figures, store: Store) -> None:
     for name in store.names()[-MOST_CAMPAIGNS:]:
         rollout = store.campaign(name).rollout
         now = rollout.progress
@@ -313,7 +329,7 @@ def _campaigns(found: _Families, store: Store) -> None:
             found.add("campaign_members", members, campaign=name, stage=stage.name.lower())
 
 
-def _registry(found: _Families, registry: Registry, day: int) -> None:
+def _registry(found: Figures, registry: Registry, day: int) -> None:
     state = registry.state()
     found.add("registry_events", state.number)
     for entry in state.entries.values():

@@ -15,10 +15,10 @@ from tinyfin.config.toml import read_toml
 from tinyfin.errors import ConfigError, ModelError
 from tinyfin.output_claims import claimed
 from tinyfin.pack.container import parse_pack, sign_again
-from tinyfin.pack.layouts import remove_layouts, write_layouts
+from tinyfin.pack.layouts import remove_layouts, replace_pack, write_layouts
 from tinyfin.pack.sections import encode_json
 from tinyfin.pack.signing import Key
-from tinyfin.pack.trust import PUBLIC_KEY_FILE, keys_beside, require_trusted, save_public_key
+from tinyfin.pack.trust import keys_beside, require_trusted
 from tinyfin.quantization.workflow import assemble
 from tinyfin.results.metrics import DecisionFacts, Metrics, Population, Savings
 from tinyfin.training.run_folder import RunFolder, changing_run, open_run
@@ -128,10 +128,9 @@ def repack(
     for a feature that is not there.
     """
     run = open_run(run)
+    trusted = keys_beside(run.path) if keys is None else keys
     with claimed(run.path):
-        return _repack(
-            run, section, key, security_counter, keys_beside(run.path) if keys is None else keys
-        )
+        return _repack(run, section, key, security_counter, trusted)
 
 
 def _repack(
@@ -168,11 +167,7 @@ def _repack(
             f"{run.path}: its files make another model than {run.pack} holds; run "
             "`tinyfin quantize` first"
         )
-    test = (
-        Twin(made.pack, keys=keys).infer(slices["test"])[1]
-        if len(slices["test"])
-        else (made.raw[:0])
-    )
+    test = made.scores(Twin(made.pack, keys=keys), slices["test"])
     alert_minor = run.config().evaluate.alert_minor(section)
     stands = realised(
         section,
@@ -189,13 +184,7 @@ def _repack(
     metrics.savings = savings_of(slices, "model_int8", test, made.alerts(test), alert_minor)
     with changing_run(run) as changed:
         changed.write(metrics)
-        remembered = changed.path / PUBLIC_KEY_FILE
-        remembered.unlink(missing_ok=True)
-        remove_layouts(changed.pack)
-        files.write(changed.pack, made.pack)
-        if key is not None:
-            save_public_key(key.public, remembered)
-            write_layouts(changed.pack, key=key)
+        replace_pack(changed.pack, made.pack, key)
     return {
         "run": str(run.path),
         "pack": str(run.pack),
@@ -215,20 +204,16 @@ def recount(path: Path, security_counter: int, *, key: Key | None = None) -> Rec
     Raises PackError when ``key`` is not the one that signed it.
     """
     with claimed(path):
-        return _recount(path, security_counter, key)
-
-
-def _recount(path: Path, security_counter: int, key: Key | None) -> Recounted:
-    keys = keys_beside(path) if key is None else (key.public,)
-    old = require_trusted(path.read_bytes(), keys, path)
-    lineage = encode_json({**old.lineage, "parent": old.pack_id.hex()})
-    made = sign_again(
-        old, key, sections={**old.sections, "LINE": lineage}, security_counter=security_counter
-    )
-    remove_layouts(path)
-    files.write(path, made)
-    if key is not None and not old.development:
-        write_layouts(path, key=key)
+        keys = keys_beside(path) if key is None else (key.public,)
+        old = require_trusted(path.read_bytes(), keys, path)
+        lineage = encode_json({**old.lineage, "parent": old.pack_id.hex()})
+        made = sign_again(
+            old, key, sections={**old.sections, "LINE": lineage}, security_counter=security_counter
+        )
+        remove_layouts(path)
+        files.write(path, made)
+        if key is not None and not old.development:
+            write_layouts(path, key=key)
     new = parse_pack(made, keys=keys)
     return {
         "pack": str(path),

@@ -9,7 +9,7 @@ same pack, byte for byte.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,19 +18,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tinyfin import files
-from tinyfin.config import Config, DecisionSection
+from tinyfin.config import DecisionSection
 from tinyfin.errors import MismatchError, ModelError, PackError
-from tinyfin.features.compiler import Program, compile_program
+from tinyfin.features.compiler import compile_program
 from tinyfin.features.selection import select
 from tinyfin.pack.calibration import Calibration
-from tinyfin.pack.container import parse_pack
+from tinyfin.pack.container import build_pack, model_id, parse_pack
 from tinyfin.pack.decision import Decision
 from tinyfin.pack.golden import Golden
-from tinyfin.pack.layouts import remove_layouts, write_layouts
-from tinyfin.pack.maps import InputMap
+from tinyfin.pack.layouts import remove_layouts, replace_pack
 from tinyfin.pack.plan import describe
 from tinyfin.pack.signing import DEVELOPMENT_KEY, Key
-from tinyfin.pack.trust import PUBLIC_KEY_FILE, save_public_key
+from tinyfin.pack.trust import PUBLIC_KEY_FILE
 from tinyfin.progress import stage
 from tinyfin.quantization.keras_to_tflite import to_tflite
 from tinyfin.quantization.run_network import Network, compare_with_oracle, network_of
@@ -57,19 +56,6 @@ MUCH = 0.02
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """What every pack of one run shares."""
-
-    config: Config
-    program: Program
-    maps: tuple[InputMap, ...]
-    network: Network
-    meta: Mapping[str, object]
-    lineage: Mapping[str, object]
-    security_counter: int
-
-
-@dataclass(frozen=True)
 class _Made:
     """A pack, its calibration and decision, and the raw scores of the calibration rows."""
 
@@ -82,6 +68,10 @@ class _Made:
     def alerts(self, raw: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Of raw scores, those that lead to any action but accept."""
         return self.decision.evaluate(self.calibration.evaluate(raw)) > 0
+
+    def scores(self, twin: Twin, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int32]:
+        """Raw scores of rows that may be none."""
+        return twin.infer(inputs)[1] if len(inputs) else self.raw[:0]
 
 
 def quantize(
@@ -124,11 +114,10 @@ def _quantize(
         key=key,
         security_counter=security_counter,
     )
-    remembered = run.path / PUBLIC_KEY_FILE
-    remembered.unlink(missing_ok=True)
+    (run.path / PUBLIC_KEY_FILE).unlink(missing_ok=True)
     remove_layouts(run.pack)
     run.pack.unlink(missing_ok=True)  # neither an older pack nor one that fails is left to be used
-    twin = Twin(made.pack, keys=_trusted(key))
+    twin = Twin(made.pack, keys=() if key is None else (key.public,))
     compared = _compare(run, made.network, slices, twin, interpreter)
     metrics = _measure(run, facts, slices, twin, made)
     _keep_scores(run, made)
@@ -145,11 +134,7 @@ def _quantize(
             f"plan differ from {report.reference}'s on {report.rows} rows; do not use this "
             "pack, and report it with the model's file"
         )
-    if key is not None:
-        save_public_key(key.public, remembered)
-    files.write(run.pack, made.pack)
-    if key is not None:
-        write_layouts(run.pack, key=key)
+    replace_pack(run.pack, made.pack, key)
     return report, metrics
 
 
@@ -222,33 +207,62 @@ def assemble(
     """
     from tinyfin.twin import NetworkTwin
 
-    calibrated = has_frauds(slices["calibration_label"])
-    parts = _parts(run, file, facts, calibrated, parent, security_counter)
-    bounds = parts.network.bounds
-    if bounds[0] == bounds[1]:
+    config, maps = run.config(), run.maps()
+    program = compile_program(config.features, config.schema, **config.features.capacities)
+    if program.payload != run.file("program.bin").read_bytes():
+        raise ModelError(
+            f"{run.path}: this tinyfin makes another feature program of the run's configuration "
+            "than the one it was trained with; train again"
+        )
+    network = network_of(file, run.path, facts.model.readout)
+    if network.bounds[0] == network.bounds[1]:
         raise _still(run, slices)
-    network = NetworkTwin(parts.network.plan, parts.network.readout.encode())
-    raw = network.infer(slices["calibration"])[1]
+    twin = NetworkTwin(network.plan, network.readout.encode())
+    raw = twin.infer(slices["calibration"])[1]
     if len(raw) > 1 and np.ptp(raw) == 0:
         raise _still(run, slices)
-    label = slices["calibration_label"]
-    table = fit_scores(raw, label, bounds)
-    features = select(parts.config.features)
+    table = fit_scores(raw, slices["calibration_label"], network.bounds)
+    features = select(config.features)
     usual = [f.usual(int(m)) for f, m in zip(features, slices["medians"], strict=True)]
-    references = [
-        int(m.evaluate(np.asarray([f]))[0]) for m, f in zip(parts.maps, usual, strict=True)
-    ]
+    references = [int(m.evaluate(np.asarray([f]))[0]) for m, f in zip(maps, usual, strict=True)]
     decision = decide(
-        section or parts.config.decision,
+        section or config.decision,
         table,
         Held.of(raw, slices),
         features=features,
         references=references,
     )
     vectors = _golden_rows(slices["calibration"], raw)
-    golden = Golden(vectors, network.infer(vectors)[1])
-    pack = _build(parts, table, decision, golden, key)
-    return _Made(parts.network, pack, table, decision, raw)
+    calibrated = has_frauds(slices["calibration_label"])
+    pack = build_pack(
+        config.schema,
+        program,
+        maps=maps,
+        plan=network.plan,
+        readout=network.readout,
+        calibration=table,
+        decision=decision,
+        golden=Golden(vectors, twin.infer(vectors)[1]),
+        meta={
+            "family": facts.model.family,
+            "readout": facts.model.readout,
+            "score": "probability" if calibrated else "rank",
+        },
+        lineage={
+            "data": facts.data.known_fingerprint,
+            "config": facts.config_sha256,
+            "weights": facts.model.weights_sha256,
+            "tflite" if network.is_tflite else "integers": hashlib.sha256(file).hexdigest(),
+            "code": facts.versions["tinyfin"],
+            "until": facts.split.until,
+            "seed": facts.model.seed,
+            "parent": parent,
+        },
+        security_counter=security_counter,
+        model=model_id(network.file),
+        key=key or DEVELOPMENT_KEY,
+    )
+    return _Made(network, pack, table, decision, raw)
 
 
 def _still(run: RunFolder, slices: Slices) -> ModelError:
@@ -266,66 +280,6 @@ def _still(run: RunFolder, slices: Slices) -> ModelError:
     return ModelError(
         f"{run.path}: the int8 network gives one and the same score for every row; {why}"
     )
-
-
-def _parts(
-    run: RunFolder,
-    file: bytes,
-    facts: RunFacts,
-    calibrated: bool,
-    parent: str | None,
-    security_counter: int,
-) -> _Parts:
-    config = run.config()
-    program = compile_program(config.features, config.schema, **config.features.capacities)
-    if program.payload != run.file("program.bin").read_bytes():
-        raise ModelError(
-            f"{run.path}: this tinyfin makes another feature program of the run's configuration "
-            "than the one it was trained with; train again"
-        )
-    network = network_of(file, run.path, facts.model.readout)
-    meta = {
-        "family": facts.model.family,
-        "readout": facts.model.readout,
-        "score": "probability" if calibrated else "rank",
-    }
-    lineage = {
-        "data": facts.data.known_fingerprint,
-        "config": facts.config_sha256,
-        "weights": facts.model.weights_sha256,
-        "tflite" if network.is_tflite else "integers": hashlib.sha256(file).hexdigest(),
-        "code": facts.versions["tinyfin"],
-        "until": facts.split.until,
-        "seed": facts.model.seed,
-        "parent": parent,
-    }
-    return _Parts(config, program, run.maps(), network, meta, lineage, security_counter)
-
-
-def _build(
-    parts: _Parts, table: Calibration, decision: Decision, golden: Golden, key: Key | None
-) -> bytes:
-    from tinyfin.pack.container import build_pack, model_id
-
-    return build_pack(
-        parts.config.schema,
-        parts.program,
-        maps=parts.maps,
-        plan=parts.network.plan,
-        readout=parts.network.readout,
-        calibration=table,
-        decision=decision,
-        golden=golden,
-        meta=dict(parts.meta),
-        lineage=dict(parts.lineage),
-        security_counter=parts.security_counter,
-        model=model_id(parts.network.file),
-        key=key or DEVELOPMENT_KEY,
-    )
-
-
-def _trusted(key: Key | None) -> tuple[bytes, ...]:
-    return () if key is None else (key.public,)
 
 
 def _golden_rows(inputs: npt.NDArray[np.int8], raw: npt.NDArray[np.int32]) -> npt.NDArray[np.int8]:
@@ -349,7 +303,7 @@ def _compare(
 def _measure(run: RunFolder, facts: RunFacts, slices: Slices, twin: Twin, made: _Made) -> Metrics:
     from tinyfin.training.run_metrics import draw_run, savings_of, table_of
 
-    scores = twin.infer(slices["test"])[1] if len(slices["test"]) else made.raw[:0]
+    scores = made.scores(twin, slices["test"])
     int8 = (scores, probability(made.calibration, scores))
     config = run.config()
     alert_minor = config.evaluate.alert_minor(config.decision)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,21 @@ from tinyfin.pack.trust import require_trusted, trusted_keys
 from tinyfin.registry.events import Added
 from tinyfin.registry.policy import Policy
 from tinyfin.registry.store import PACK, media_type
+from tinyfin.targets.flash import run_pack
 
 __all__ = [
-    "Contents",
+    "Files",
     "PackFacts",
     "added_detail",
     "described",
     "gather",
+    "opened_in_service",
     "pack_facts",
     "pack_in_service",
 ]
 
+Files = Sequence[tuple[str, bytes]]
+"""Names and contents, a pack first."""
 RELEASE = "release"
 """The folder of a run that `tinyfin release` writes to."""
 OF_RELEASE = ("release.json", "release.html", "release.md")
@@ -72,47 +75,23 @@ class PackFacts(Facts):
     """LINE: hashes of data, configuration, network and weights among them."""
 
 
-@dataclass(frozen=True)
-class Contents:
-    """A pack and the files that go with it."""
-
-    facts: PackFacts
-    detail: Added
-    """Of the event that adds it."""
-    files: tuple[tuple[str, bytes], ...]
-    """Name and content, the pack first."""
-
-
-def gather(
-    source: str | Path, more: Sequence[Path] = (), public_keys: Sequence[Path] = ()
-) -> Contents:
-    """A .tfpack file, or a run: the pack of its release if there is one, else the run's own.
-
-    more: files that are kept, too. public_keys: files of the keys that are trusted, the one that
-    is remembered next to the pack if empty. Raises InputError, PackError.
-    """
+def gather(source: str | Path, more: Sequence[Path] = ()) -> Files:
+    """A .tfpack file, or a run: the pack of its release if there is one, else the run's own; its
+    layouts, and what the run says of it. ``more``: files that are kept, too. Raises InputError."""
     run = Path(source) if Path(source).is_dir() else None
     path = pack_in_service(source)
-    keys = trusted_keys(path, public_keys)
-    pack = require_trusted(_read(path), keys, path)
-    kept = {path.name: pack.data}
-    layouts = {}
-    for layout in LAYOUTS:
-        file = layout_file(path, layout)
-        if file.is_file():
-            other = require_trusted(_read(file), keys, file)
-            if not is_repack(other, pack):
-                raise InputError(f"{file}: is not {path.name} in another layout; sign it again")
-            layouts[name_of(other)] = other.pack_id.hex()
-            kept[file.name] = other.data
-    near = [path.with_name(name) for name in OF_RELEASE]
+    near = [layout_file(path, layout) for layout in LAYOUTS]
+    near += [path.with_name(name) for name in OF_RELEASE]
     near += [] if run is None else [run / name for name in OF_RUN]
-    for file in [*(file for file in near if file.is_file()), *more]:
-        data = _read(file)
+    kept: dict[str, bytes] = {}
+    for file in [path, *(file for file in near if file.is_file()), *more]:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read: {error.strerror}; check the path") from error
         if kept.setdefault(file.name, data) != data:
             raise InputError(f"{file}: there is another {file.name} already; rename it")
-    facts, detail = _said(path.name, pack, layouts)
-    return Contents(facts, detail, tuple(kept.items()))
+    return tuple(kept.items())
 
 
 def pack_in_service(source: str | Path) -> Path:
@@ -132,9 +111,16 @@ def pack_in_service(source: str | Path) -> Path:
     return released / "model.tfpack"
 
 
-def described(files: Sequence[tuple[str, bytes]], policy: Policy) -> tuple[PackFacts, Added]:
-    """What is said of files, name and content, by the pack that stands first among them, and the
-    detail of the event that adds it.
+def opened_in_service(source: str | Path, public_keys: Sequence[Path] = ()) -> Pack:
+    """The pack of :func:`pack_in_service`, signed by one of these keys, or by the one that is
+    remembered next to it if there are none. Raises InputError, PackError."""
+    file = run_pack(pack_in_service(source))
+    return require_trusted(file.read_bytes(), trusted_keys(file, public_keys), file)
+
+
+def described(files: Files, policy: Policy) -> tuple[PackFacts, Added]:
+    """What is said of files by the pack that stands first among them, and the detail of the event
+    that adds it.
 
     Raises PackError unless a key of the policy has signed that pack, and every other pack among
     them is the same one in another layout.
@@ -154,7 +140,12 @@ def described(files: Sequence[tuple[str, bytes]], policy: Policy) -> tuple[PackF
                 f"{name}: is not {names[0]} in another layout; sign it again, or leave it out"
             )
         layouts[name_of(other)] = other.pack_id.hex()
-    return _said(names[0], pack, layouts)
+    try:
+        facts = pack_facts(pack)
+        return facts, added_detail(facts, layouts)
+    except (ValidationError, TypeError) as error:
+        why = first_fault(error) if isinstance(error, ValidationError) else error
+        raise PackError(f"{names[0]}: what it says of itself: {why}") from error
 
 
 def _trusted(name: str, data: bytes, policy: Policy) -> Pack:
@@ -168,16 +159,6 @@ def _trusted(name: str, data: bytes, policy: Policy) -> Pack:
     if pack.data != data:
         raise PackError(f"{name}: has {len(data) - len(pack.data)} bytes behind the pack")
     return pack
-
-
-def _said(name: str, pack: Pack, layouts: dict[str, str]) -> tuple[PackFacts, Added]:
-    try:
-        facts = pack_facts(pack)
-        return facts, added_detail(facts, layouts)
-    except ValidationError as error:
-        raise PackError(f"{name}: what it says of itself: {first_fault(error)}") from error
-    except TypeError as error:
-        raise PackError(f"{name}: what it says of itself: {error}") from error
 
 
 def added_detail(facts: PackFacts, layouts: dict[str, str]) -> Added:
@@ -211,10 +192,3 @@ def pack_facts(pack: Pack) -> PackFacts:
         parent=pack.lineage.get("parent"),
         lineage=pack.lineage,
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check the path") from error

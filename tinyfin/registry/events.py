@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tinyfin.documents import Facts, first_fault
 from tinyfin.errors import InputError
-from tinyfin.pack.signing import Key, verify
+from tinyfin.pack.signing import verify
 from tinyfin.registry.policy import Policy
 
 __all__ = [
@@ -32,8 +32,8 @@ __all__ = [
     "canonical",
     "check_detail",
     "declare",
-    "make_event",
     "parse_line",
+    "signed_text",
     "time_text",
 ]
 
@@ -96,7 +96,7 @@ class Event(_Part):
 
     def is_signed_by(self, public: bytes) -> bool:
         """Whether the key of these 32 bytes has signed it."""
-        return verify(bytes.fromhex(self.signature), _signed(self.model_dump()), public)
+        return verify(bytes.fromhex(self.signature), signed_text(self.model_dump()), public)
 
 
 class Opened(Facts):
@@ -214,38 +214,9 @@ def _require_plain(value: object) -> None:
         raise InputError(f"an event cannot hold a {type(value).__name__}")
 
 
-def _signed(event: Mapping[str, object]) -> bytes:
+def signed_text(event: Mapping[str, object]) -> bytes:
+    """What the signature of an event, as JSON has it, is over."""
     return _SIGNED_AS + canonical({k: v for k, v in event.items() if k != "signature"})
-
-
-def make_event(
-    number: int,
-    time_s: int,
-    kind: str,
-    name: str,
-    subject: Subject | None,
-    detail: Mapping[str, object],
-    before: str,
-    key: Key,
-) -> Event:
-    """Sign an event. time_s: seconds since 1970, UTC. Raises InputError for what is no event."""
-    facts = {
-        "actor": {"key": f"{key.key_id:08x}", "name": name},
-        "before": before,
-        "detail": dict(detail),
-        "format": 1,
-        "kind": kind,
-        "number": number,
-        "subject": None if subject is None else subject.model_dump(),
-        "time": time_text(time_s),
-    }
-    try:
-        event = Event.model_validate({**facts, "signature": key.sign(_signed(facts)).hex()})
-    except ValidationError as error:
-        raise InputError(f"event {kind!r}: {first_fault(error)}") from error
-    if len(event.line) > MAX_LINE_BYTES:
-        raise InputError(f"event {kind!r}: has {len(event.line)} bytes, more than {MAX_LINE_BYTES}")
-    return event
 
 
 def parse_line(line: bytes) -> Event:

@@ -3,32 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import ValidationError
 
 from tinyfin.documents import Document, Facts, first_fault
 from tinyfin.errors import InputError, MismatchError
 from tinyfin.registry.contents import PackFacts
-from tinyfin.registry.events import Actor, Event, Subject
+from tinyfin.registry.events import Event
 from tinyfin.registry.policy import Policy
 from tinyfin.registry.registry import Registry
 from tinyfin.registry.state import Entry, Mark, Place
 
 __all__ = ["RegistryExport", "export", "exported_pack"]
-
-
-class EventFacts(Facts):
-    """An event. The log has it with its signature."""
-
-    number: int
-    time: str
-    kind: str
-    actor: Actor
-    subject: Subject | None
-    detail: dict[str, Any]
-    sha256: str
-    """Of its line."""
 
 
 class ExportedFile(Facts):
@@ -61,7 +48,7 @@ class RegistryExport(Document):
     """By key id."""
     packs: list[ExportedPack]
     places: list[Place]
-    events: list[EventFacts]
+    events: list[Event]
 
 
 def export(registry: Registry, until: str | None = None) -> RegistryExport:
@@ -77,7 +64,7 @@ def export(registry: Registry, until: str | None = None) -> RegistryExport:
         revoked=state.revoked,
         packs=[exported_pack(registry, entry) for entry in state.entries.values()],
         places=list(state.places.values()),
-        events=[_event(event) for event in registry.events()[: state.number]],
+        events=list(registry.events()[: state.number]),
     )
 
 
@@ -97,8 +84,3 @@ def exported_pack(registry: Registry, entry: Entry) -> ExportedPack:
         raise MismatchError(f"{entry.manifest}: its config: {first_fault(error)}") from error
     held = {name: getattr(entry, name) for name in Entry.model_fields}
     return ExportedPack(**held, config=config, files=files)
-
-
-def _event(event: Event) -> EventFacts:
-    kept = {name: getattr(event, name) for name in EventFacts.model_fields if name != "sha256"}
-    return EventFacts(**kept, sha256=event.digest)

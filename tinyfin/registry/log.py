@@ -17,7 +17,15 @@ from tinyfin.errors import InputError, MismatchError
 from tinyfin.output_claims import claimed
 from tinyfin.pack.signing import Key
 from tinyfin.progress import Stage, stage
-from tinyfin.registry.events import KINDS, Event, Opened, Subject, make_event, parse_line, time_text
+from tinyfin.registry.events import (
+    KINDS,
+    Event,
+    Opened,
+    Subject,
+    parse_line,
+    signed_text,
+    time_text,
+)
 from tinyfin.registry.state import Fault, State, Verdict
 
 __all__ = [
@@ -246,10 +254,10 @@ def next_event(
     if kind not in KINDS:
         raise InputError(f"events of the kind {kind!r} are not declared")
     try:
-        facts = KINDS[kind].model_validate(detail)
+        said = KINDS[kind].model_validate(detail)
     except ValidationError as error:
         raise InputError(f"{kind!r}: {first_fault(error)}") from error
-    policy = facts.policy if isinstance(facts, Opened) else state.policy
+    policy = said.policy if isinstance(said, Opened) else state.policy
     key_id = f"{key.key_id:08x}"
     person = None if policy is None else policy.person(key_id)
     if person is None:
@@ -260,9 +268,20 @@ def next_event(
         raise InputError(
             f"{kind!r}: its time {time_text(time_s)} is later than the clock, {time_text(clock_s)}"
         )
-    return make_event(
-        state.number + 1, time_s, kind, person.name, subject, facts.as_dict(), state.head, key
-    )
+    facts = {
+        "actor": {"key": key_id, "name": person.name},
+        "before": state.head,
+        "detail": said.as_dict(),
+        "format": 1,
+        "kind": kind,
+        "number": state.number + 1,
+        "subject": None if subject is None else subject.model_dump(),
+        "time": time_text(time_s),
+    }
+    try:
+        return Event.model_validate({**facts, "signature": key.sign(signed_text(facts)).hex()})
+    except ValidationError as error:
+        raise InputError(f"event {kind!r}: {first_fault(error)}") from error
 
 
 def latest_time() -> str:

@@ -7,10 +7,10 @@ import fnmatch
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from tinyfin.config.toml import read_toml
-from tinyfin.documents import Facts, first_fault
+from tinyfin.config.toml import read_as, read_toml
+from tinyfin.documents import Facts
 from tinyfin.errors import ConfigError
 from tinyfin.pack.signing import key_id
 from tinyfin.pack.trust import load_public_key
@@ -114,7 +114,4 @@ def read_policy(path: str | Path) -> Policy:
     if not isinstance(keys, list) or not all(isinstance(file, str) for file in keys):
         raise ConfigError(f"{path}: pack_keys: a list of files of public keys is wanted")
     table["pack_keys"] = [load_public_key(Path(path).parent / file).hex() for file in keys]
-    try:
-        return Policy.model_validate(table)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {first_fault(error)}") from error
+    return read_as(Policy, path, table)

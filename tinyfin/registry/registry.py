@@ -13,7 +13,7 @@ from tinyfin import files
 from tinyfin.errors import InputError, PackError, TinyfinError
 from tinyfin.pack.container import open_pack
 from tinyfin.pack.signing import Key
-from tinyfin.registry.contents import Contents, PackFacts, described
+from tinyfin.registry.contents import Files, PackFacts, described
 from tinyfin.registry.events import Event, Subject, time_text
 from tinyfin.registry.log import Head, Log, follow, latest_time, next_event
 from tinyfin.registry.policy import Policy
@@ -75,19 +75,17 @@ class Registry:
             yield
             self.store.write_index(_listed(self.log.followed.events))
 
-    def add(self, contents: Contents, key: Key, *, now_s: int | None = None) -> Event:
+    def add(self, kept: Files, key: Key, *, now_s: int | None = None) -> Event:
         """Keep a pack and what goes with it. Raises InputError, MismatchError, and PackError for a
-        pack that the policy does not trust or that is not what the contents say."""
+        pack that the policy does not trust."""
         with self._writing():
             state = self.log.state
-            facts, detail = described(contents.files, _known(state.policy))
+            facts, detail = described(kept, _known(state.policy))
             pack = facts.pack_id
-            if (facts, detail) != (contents.facts, contents.detail):
-                raise PackError(f"pack {pack} differs from what is recorded of it")
             if pack in state.named:
                 number = state.entries[state.named[pack]].added.number
                 raise InputError(f"{self.path}: has pack {pack} already, by event {number}")
-            layers = [self.store.put(data, media_type(name), name) for name, data in contents.files]
+            layers = [self.store.put(data, media_type(name), name) for name, data in kept]
             config = self.store.put(encoded(facts.as_dict()), FACTS)
             manifest = self.store.put_manifest(PACK, config, layers, _annotations(facts))
             subject = Subject(manifest=manifest["digest"], pack=pack)

@@ -158,7 +158,7 @@ class State:
         policy = detail.policy if self.policy is None and isinstance(detail, Opened) else None
         policy = policy or self.policy
         if policy is None or (event.kind == "opened") != (self.number == 0):
-            raise Fault(Verdict.CORRUPT, "the first event, and no other, is of the kind 'opened'")
+            _corrupt("the first event, and no other, is of the kind 'opened'")
         person = policy.person(event.actor.key)
         if not genuine:
             self._require_genuine(event, person)
@@ -177,16 +177,11 @@ class State:
 
     def _require_genuine(self, event: Event, person: Person | None) -> None:
         if event.number != self.number + 1:
-            raise Fault(
-                Verdict.CORRUPT,
-                f"event {event.number} stands in its place: events were removed or exchanged",
-            )
+            _corrupt(f"event {event.number} stands in its place: events were removed or exchanged")
         if person is None:
-            raise Fault(
-                Verdict.CORRUPT, f"it names key {event.actor.key}, which the policy does not have"
-            )
+            _corrupt(f"it names key {event.actor.key}, which the policy does not have")
         if not event.is_signed_by(person.public):
-            raise Fault(Verdict.CORRUPT, f"its signature is not that of key {event.actor.key}")
+            _corrupt(f"its signature is not that of key {event.actor.key}")
         if event.before != self.head:
             raise Fault(
                 Verdict.FORKED,
@@ -377,6 +372,10 @@ def _require_other(marks: list[Mark], mark: Mark, why: str) -> None:
     """Refuse who is one of them, by name or by key."""
     if any(mark.name == one.name or mark.key == one.key for one in marks):
         _unruly(f"{mark.name} {why}")
+
+
+def _corrupt(why: str) -> NoReturn:
+    raise Fault(Verdict.CORRUPT, why)
 
 
 def _unruly(why: str) -> NoReturn:

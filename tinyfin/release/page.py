@@ -256,6 +256,12 @@ def _probation(found: ProbationFacts) -> list[Block]:
         else "The parent has another feature program: the pack goes on trial at once, with a cold "
         "state, and only the bounds of the trial are used."
     )
+    if found.own_state:
+        how = (
+            "The parent has another feature program: the shadow has a state of its own, which "
+            "begins cold and goes on into the trial; a terminal without memory for it begins the "
+            f"trial at once, with a cold state. {how}"
+        )
     how = how.replace("confirms itself by itself", "confirms itself")
     how = how.replace("confirms itself by command", "is confirmed by command")
     out: list[Block] = [

@@ -47,6 +47,8 @@ class Asked:
     """Half of the last look if None."""
     auto_trial: bool = False
     auto_confirm: bool = False
+    own_state: bool = False
+    """The shadow has another feature program, and terminals have memory for its state."""
 
 
 def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
@@ -74,6 +76,7 @@ def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
     trial = looks[-1] // 2 if asked.trial_events is None else asked.trial_events
     facts = ProbationFacts(
         shadow=asked.shadow,
+        own_state=asked.own_state,
         looks=[
             LookBounds(
                 events=look.events,
@@ -85,6 +88,7 @@ def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
             )
             for look, part in zip(made.looks, values, strict=True)
         ],
+        alerts_ratio=_alerts_ratio(windows),
         alerts_factor=factor_q8 / 256,
         alerts_more=made.alerts_more,
         terminals=found.terminals,
@@ -99,14 +103,17 @@ def probation_of(rows: Rows, asked: Asked) -> tuple[Probation, ProbationFacts]:
         auto_confirm=asked.auto_confirm,
     )
     if trial:
-        made, facts.trial = _with_trial(made, rows, trial, cold=not asked.shadow)
+        # of terminals without memory for its state, the trial begins cold
+        begins = (False, True) if asked.own_state else (not asked.shadow,)
+        made, facts.trial = _with_trial(made, rows, trial, begins)
     return made, facts
 
 
 def _with_trial(
-    made: Probation, rows: Rows, events: int, *, cold: bool
+    made: Probation, rows: Rows, events: int, cold: Sequence[bool]
 ) -> tuple[Probation, TrialBounds]:
-    terminal, alerts, saturated = rows.trials(events, cold=cold)
+    begun = [rows.trials(events, cold=how) for how in cold]
+    terminal, alerts, saturated = map(np.concatenate, zip(*begun, strict=True))
     counts = np.column_stack([alerts, saturated])
     # counts come in bursts: their roots have a tail that ends sooner
     found: Region = region(np.sqrt(counts), terminal)
@@ -154,8 +161,14 @@ def _whole(bound: float) -> int:
 
 def _factor_q8(windows: Windows) -> int:
     """Twice the alerts that the candidate gives for one of the parent, but not below twice."""
+    ratio = _alerts_ratio(windows)
+    ratio = float(windows.own_alert.sum()) if ratio is None else ratio
+    return round(256 * _ALERTS_FACTOR * min(max(1.0, ratio), 64.0))
+
+
+def _alerts_ratio(windows: Windows) -> float | None:
     parent, own = int(windows.parent_alert.sum()), int(windows.own_alert.sum())
-    return round(256 * _ALERTS_FACTOR * min(max(1.0, own / max(parent, 1)), 64.0))
+    return own / parent if parent else None
 
 
 def _sees(made: Probation, rows: Rows) -> list[Seen]:

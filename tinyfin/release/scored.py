@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,7 @@ from tinyfin.training.savings import amounts_of
 from tinyfin.training.scoring import ScoredPart, Scoring
 from tinyfin.twin import FLAGS, Replay, Twin
 
-__all__ = ["Rows", "score_both"]
+__all__ = ["Rows", "begun_with", "score_both"]
 
 _BIT = {name: bit for bit, name in FLAGS.items()}
 _GROUPED_BY = "mcc"
@@ -77,8 +77,9 @@ class Rows:
 
 def score_both(
     scoring: Scoring, parent: Pack | None, keys: Sequence[bytes]
-) -> tuple[Rows, LabelledRows]:
-    """Everything that ``scoring`` is about to score, and the labelled part of it; of labelled rows
+) -> tuple[Rows, LabelledRows, Ints]:
+    """Everything that ``scoring`` is about to score, the labelled part of it, and the places of the
+    rows among those that were read; of labelled rows
     the columns ``amount``, ``parent_raw``, ``parent_q32`` and ``parent_advice``, too. Without a
     parent its columns are the candidate's.
 
@@ -115,7 +116,23 @@ def score_both(
         raise DataError("there are no transactions; nothing can be said of the candidate")
     found = {name: np.concatenate([one[name] for one in gathered]) for name in gathered[0]}
     order = np.argsort(found["t_s"], kind="stable")
-    return Rows(**{name: column[order] for name, column in found.items()}), labelled
+    return Rows(**{name: column[order] for name, column in found.items()}), labelled, order
+
+
+def begun_with(scoring: Scoring, rows: Rows, order: Ints, keys: Sequence[bytes]) -> Rows:
+    """``rows``, which :func:`score_both` gave, as a terminal sees them whose shadow began with the
+    first of them, beside a state of its own: of the candidate what it answers then."""
+    twin = Twin(scoring.pack.data, terminals=max(1, len(scoring.terminals)), keys=keys)
+    replays = list(scoring.begun_with(twin))
+    score = np.concatenate([one.score_q32 for one in replays])[order]
+    flags = np.concatenate([one.flags for one in replays])[order]
+    return replace(
+        rows,
+        own=score,
+        own_advice=_decision(scoring.pack)(score),
+        cold=flags & _BIT["COLD"] > 0,
+        saturated=flags & _BIT["SATURATED"] > 0,
+    )
 
 
 def _both(

@@ -33,7 +33,7 @@ from tinyfin.progress import stage
 from tinyfin.release.judgement import changed_groups, figures_of, objections
 from tinyfin.release.page import markdown, render
 from tinyfin.release.probation import Asked, probation_of
-from tinyfin.release.scored import Rows, score_both
+from tinyfin.release.scored import Rows, begun_with, score_both
 from tinyfin.results.comparison import Pair
 from tinyfin.results.metrics import DecisionFacts, Metrics
 from tinyfin.results.monitor import LabelFigures, MonitoredData
@@ -60,6 +60,8 @@ class Options:
     trial_events: int | None = None
     auto_trial: bool = False
     auto_confirm: bool = False
+    shadow_state: bool = False
+    """Terminals have memory for the state of a pack with another feature program."""
     levels: bool = True
     margin: float = MARGIN
     allow: Collection[Rule] = ()
@@ -119,7 +121,7 @@ def release(
             keys=keys,
             note=note,
         )
-        rows, labelled = score_both(scoring, old, parent_keys)
+        rows, labelled, order = score_both(scoring, old, parent_keys)
         _require_unseen(run, scoring, rows, note)
         found_files = file_facts(paths)
     with stage("figures of the labels"):
@@ -129,21 +131,29 @@ def release(
     sections: dict[str, bytes] = {}
     probation = None
     if old is not None:
+        other = old.program != own.program
         asked = Asked(
             old.model_id,
-            old.program == own.program,
+            options.shadow_state or not other,
             options.looks,
             options.trial_events,
             options.auto_trial,
             options.auto_confirm,
+            options.shadow_state and other,
         )
         if not asked.shadow:
             note(
                 f"{parent}: has another feature program: the candidate goes on trial with a cold "
-                "state, without a shadow"
+                "state, without a shadow; --shadow-state is for terminals that have memory for it"
+            )
+        if asked.own_state and not scoring.first:
+            note(
+                f"{parent}: has another feature program: give --warmup, so that its state is that "
+                "of terminals in service while the shadow's begins"
             )
         with stage("bounds"):
-            made, probation = probation_of(rows, asked)
+            seen = begun_with(scoring, rows, order, keys) if asked.own_state else rows
+            made, probation = probation_of(seen, asked)
         sections["PROB"] = made.encode()
     sections |= _monitor_sections(own, rows, options, note)
     broken = objections(labels, pairs, probation, margin=options.margin, allow=options.allow)

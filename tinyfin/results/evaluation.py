@@ -24,6 +24,7 @@ from tinyfin.results.model_risk import (
     Effects,
     Limit,
     Measure,
+    ReasonAgreement,
     Stability,
     WithoutNotices,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "GroupFeature",
     "GroupFigures",
     "GroupValue",
+    "Intervention",
     "MeanFigures",
     "Means",
     "PackFacts",
@@ -237,6 +239,27 @@ class GroupFigures(Facts):
     worst: WorstRatios
     proxies: ProxyFigures | None
     """None where fewer than two values have rows enough."""
+
+
+class Intervention(Facts):
+    """The rows of one value against all others: who is sent online or declined more."""
+
+    kind: str
+    """Entry mode, MCC, or a name in [evaluate] slices."""
+    value: str
+    rows: int
+    frauds: int
+    online_per_1000: Figure
+    """Advice to go online or to verify."""
+    declined_per_1000: Figure
+    online_ratio: Ratio
+    declined_ratio: Ratio
+    observed_to_expected: Ratio
+    """Of those who were sent online or declined: frauds that came over those that the
+    probabilities promise; no upper end where the frauds promised may be 0."""
+    explained: Literal["not more", "by its frauds", "not by its frauds", "unknown"]
+    """More where a ratio's interval lies above 1; not by its frauds where fewer came than were
+    promised, beyond chance."""
 
 
 class ScenarioFigures(Facts):
@@ -455,6 +478,7 @@ class Evaluation(ResultFile):
     pooled: Pooled
     groups: dict[str, GroupFigures] = {}
     """By name in [evaluate] slices."""
+    interventions: list[Intervention] = []
     delays: list[DelayFigures]
     families: list[FamilyFacts]
     savings: dict[Population, dict[str, Savings]] = {}
@@ -473,6 +497,8 @@ class Evaluation(ResultFile):
     effects: Effects | None = None
     """None where the state began with the part (the inputs are those of a warm one), or where no
     part has a fraud."""
+    reasons: ReasonAgreement | None = None
+    """None like the effects, and without an alert or the package shap."""
     challengers: list[Challenger] = []
     """The best rule and the best learned baseline."""
     without_notices: WithoutNotices | None = None

@@ -20,6 +20,7 @@ __all__ = [
     "Limit",
     "Measure",
     "PartStability",
+    "ReasonAgreement",
     "Stability",
     "Trend",
     "WeekShare",
@@ -127,6 +128,21 @@ class Effects(Facts):
     """The largest first."""
     groups: list[Ablation]
     """By what features need; the largest first."""
+
+
+class ReasonAgreement(Facts):
+    """Reasons of the device and those that Shapley values give, each from the features of which a
+    text is true."""
+
+    alerts: int
+    """Drawn."""
+    of_alerts: int
+    first: Figure
+    """Share of the alerts whose first reason is the same."""
+    first_interval: Interval
+    three: Figure
+    """Share of the first three reasons by Shapley values that the device gives, too."""
+    three_interval: Interval
 
 
 class Challenger(Facts):

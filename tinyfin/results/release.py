@@ -116,7 +116,13 @@ class ProbationFacts(Facts):
     shadow: bool
     """False: the parent has another feature program; the candidate goes on trial with a cold state,
     and only the bounds of the trial are used."""
+    own_state: bool = False
+    """The parent has another feature program, and the shadow has a state of its own, where
+    terminals have memory for it."""
     looks: list[LookBounds]
+    alerts_ratio: float | None = None
+    """Alerts of the candidate for one of the parent, in all windows; None: the parent gave none, or
+    an older version wrote the file."""
     alerts_factor: float
     alerts_more: int
     terminals: int

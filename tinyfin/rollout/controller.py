@@ -7,7 +7,7 @@ It is pure: no clock, no files; equal ticks give equal answers. Time is in hours
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -16,10 +16,10 @@ import numpy.typing as npt
 from tinyfin.errors import InputError
 from tinyfin.rollout.gates import Gate, Group, Promise, confirmed_gate, gates_of, precision_gate
 from tinyfin.rollout.members import NEVER, Hours, Seen, Stage
-from tinyfin.rollout.membership import Digests, digests, positions, waves_of
+from tinyfin.rollout.membership import Digests, positions, waves_of
 from tinyfin.rollout.policy import Policy
 
-__all__ = ["OVER", "STOPPED", "WATCHED", "Progress", "Rollout", "State", "Tick"]
+__all__ = ["OFFERING", "OVER", "STOPPED", "WATCHED", "Progress", "Rollout", "State", "Tick"]
 
 _DAY_H = 24
 _BACKLOG = 0.05
@@ -43,7 +43,8 @@ class State(StrEnum):
     INCONCLUSIVE = "inconclusive"
     """A wave has waited too long for its gates. As PAUSED; only a person lets it go on."""
     DONE = "done"
-    """Every wave has passed. Members that were not heard of are offered the pack when they are."""
+    """Every wave has passed. Members that were not heard of are offered the pack when they are, so
+    gates are looked at."""
     ENDED = "ended"
     """By a person: nothing is offered any more, and members keep what they have."""
     HALTED = "halted"
@@ -53,10 +54,22 @@ class State(StrEnum):
     """No member that reports has the pack."""
 
 
-WATCHED = (State.RUNNING, State.PAUSED, State.INCONCLUSIVE)
+OFFERING = (State.RUNNING, State.DONE)
+"""States in which members are offered the pack."""
+_WAITING = (State.PAUSED, State.INCONCLUSIVE)
+WATCHED = (*OFFERING, *_WAITING)
 """States in which gates are looked at."""
 STOPPED = (State.HALTED, State.ROLLING_BACK, State.ROLLED_BACK)
 OVER = (*STOPPED, State.ENDED)
+_DEEDS = {
+    "approve": (State.APPROVED, (State.DRAFT,)),
+    "pause": (State.PAUSED, (State.RUNNING,)),
+    "resume": (State.RUNNING, _WAITING),
+    "pass": (State.RUNNING, _WAITING),
+    "halt": (State.HALTED, (State.DRAFT, State.APPROVED, *WATCHED)),
+    "end": (State.ENDED, (State.APPROVED, *WATCHED, State.ROLLING_BACK)),
+}
+"""What persons do: the state that it makes, and those in which it can be done."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +83,11 @@ class Progress:
     look_h: int = NEVER
     """When gates were looked at."""
     began_h: int = NEVER
-    """When the wave began, or a person let it go on."""
+    """Of the tick with which the wave began, or the first one after a person let it go on."""
     confirmed_h: int = NEVER
     """Since when enough members of the wave have confirmed."""
-    silent: int = 0
-    known: int = 0
-    """Members of later waves (:meth:`Rollout._counted`) that were heard of lately: those that are
-    silent now, and all."""
+    taken_h: int = NEVER
+    """Since when a member of the wave has taken the pack."""
     why: str = ""
 
 
@@ -86,34 +97,30 @@ class Tick:
 
     state: State
     wave: int
-    offers: npt.NDArray[np.int64]
-    """Members that are to be offered the pack now, and were not before."""
-    broadcast_abort: bool
-    """Whether terminals are to forget the pack: it reaches those that have not begun its trial."""
-    gates: tuple[Gate, ...]
-    """Empty where gates were not looked at."""
     why: str
-    changed: bool
+    offers: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Members that are to be offered the pack now, and were not before."""
+    gates: tuple[Gate, ...] = ()
+    """Empty where gates were not looked at."""
+    changed: bool = False
     """Whether the campaign or a member is another one than before."""
 
 
 class Rollout:
-    """A campaign of ``terminals``: their ids, or their :func:`digests`. ``strata``: int64[n], the
-    number of each one's stratum. ``windows``: by number of the stratum the hours of the day in
-    which it is offered the pack, where the policy's own do not count. ``stage`` and ``offered_h``
-    (hour of the offer) are arrays over members; with ``progress`` they are its whole state."""
+    """A campaign of terminals. ``ranks``: their :func:`digests`. ``strata``: int64[n], the number
+    of each one's stratum. ``windows``: by number of the stratum the hours of the day in which it is
+    offered the pack, where the policy's own do not count. ``stage`` and ``offered_h`` (hour of the
+    offer) are arrays over members; with ``progress`` they are its whole state."""
 
     def __init__(
         self,
         policy: Policy,
-        campaign: bytes,
-        terminals: Sequence[bytes] | Digests,
+        ranks: Digests,
         strata: npt.NDArray[np.int64],
         *,
         promise: Promise | None = None,
         windows: dict[int, Sequence[int]] | None = None,
     ) -> None:
-        ranks = terminals if isinstance(terminals, np.ndarray) else digests(campaign, terminals)
         if len(ranks) != len(strata) or not len(ranks):
             raise InputError(f"{len(ranks)} terminals and {len(strata)} strata: give one for each")
         self.policy, self.promise = policy, promise or Promise()
@@ -141,50 +148,36 @@ class Rollout:
 
     # ------------------------------------------------------------------------ persons
 
-    def approve(self) -> None:
-        """Let the first tick begin the first wave. Raises InputError unless it is a draft."""
-        self._to(State.APPROVED, (State.DRAFT,), "the next tick begins the first wave")
-
-    def pause(self, why: str) -> None:
-        """Offer nothing until :meth:`resume`. Raises InputError unless it runs."""
-        self._to(State.PAUSED, (State.RUNNING,), why)
-
-    def halt(self, why: str) -> None:
-        """Stop for good. Raises InputError when it is stopped already."""
-        self._to(self._stop, (*WATCHED, State.DRAFT, State.APPROVED, State.DONE), why)
-
-    def end(self, why: str) -> None:
-        """Offer nothing any more, and leave members as they are. Raises InputError when it is a
-        draft, or over already."""
-        self._to(State.ENDED, (*WATCHED, State.APPROVED, State.DONE, State.ROLLING_BACK), why)
-
-    def resume(self, hour: int, why: str, *, next_wave: bool = False) -> None:
-        """Let the wave wait for its gates again, or, by a person's word and not by its gates, let
-        it pass. Raises InputError unless it is paused or inconclusive."""
-        self._to(State.RUNNING, (State.PAUSED, State.INCONCLUSIVE), why)
-        self.progress = replace(self.progress, began_h=hour)
-        if next_wave:
-            self.progress = self._next_wave(self.progress, hour)
-
-    def _to(self, state: State, come_from: Sequence[State], why: str) -> None:
-        now = self.progress.state
-        if now not in come_from:
+    def do(self, deed: str, why: str = "") -> None:
+        """What persons do: ``approve`` lets the next tick begin the first wave; after ``pause``
+        nothing is offered until ``resume``, with which the days of the wave begin again at the next
+        tick, or ``pass``, with which the wave passes by a person's word and not by its gates;
+        ``halt`` stops it for good; ``end`` leaves members as they are. Raises InputError in a state
+        in which it cannot be done."""
+        state, come_from = _DEEDS[deed]
+        now = self.progress
+        if now.state not in come_from:
             raise InputError(
-                f"the campaign is {now}; it can be {state} only when it is {', '.join(come_from)}"
+                f"the campaign is {now.state}; it can be {state} only when it is "
+                f"{', '.join(come_from)}"
             )
-        self.progress = replace(self.progress, state=state, why=why)
+        now = replace(now, state=self._stop if deed == "halt" else state, why=why)
+        if deed == "resume":
+            now = replace(now, began_h=NEVER)
+        self.progress = self._next_wave(now, NEVER) if deed == "pass" else now
 
     def actions(self) -> dict[str, npt.NDArray[np.int64]]:
         """What members should be told now: ``offer``, ``abort`` or ``revert``."""
         now, has = self.progress.state, self.stage != Stage.TARGETED
         runs = np.isin(self.stage, (Stage.TRIAL, Stage.CONFIRMED))
         if now in STOPPED:
-            reverts = has & runs & self.policy.limits.revert
-            ended = (Stage.FELL_BACK, Stage.TRIAL, Stage.CONFIRMED)
-            found = {"abort": has & ~np.isin(self.stage, ended), "revert": reverts}
+            found = {
+                "abort": has & ~runs & (self.stage != Stage.FELL_BACK),
+                "revert": runs & self.policy.limits.revert,
+            }
         else:
-            waits = has & np.isin(self.stage, (Stage.OFFERED, Stage.NOT_TAKEN))
-            found = {"offer": waits & (now in (State.RUNNING, State.DONE))}
+            waits = np.isin(self.stage, (Stage.OFFERED, Stage.NOT_TAKEN))
+            found = {"offer": waits & (now in OFFERING)}
         return {action: np.flatnonzero(which) for action, which in found.items()}
 
     # -------------------------------------------------------------------------- ticks
@@ -204,18 +197,21 @@ class Rollout:
                 f"hour {hour} is before that of the last tick, {before.hour}; ticks go forward"
             )
         if hour == before.hour or before.state in (State.DRAFT, State.ENDED):
-            return self._answer(before, changed=False)
+            return Tick(before.state, before.wave, before.why)
         _require_sound(seen, len(self))
         now = replace(before, hour=hour)
         if now.state == State.APPROVED:
-            now = self._enter(replace(now, state=State.RUNNING, why="begun"), 0, hour)
+            now = replace(now, state=State.RUNNING, why="begun")
+        if now.began_h == NEVER:
+            now = replace(now, began_h=hour)
+        if now.taken_h == NEVER and self._is_taken(now, seen):
+            now = replace(now, taken_h=hour)
         stage = self._stages(now, seen)
         gates: tuple[Gate, ...] = ()
         if now.state in WATCHED and (now.look_h == NEVER or hour - now.look_h >= _DAY_H):
             self._require_reports(now, seen)
-            now = self._counted(now, hour, seen)
             gates = self._look(now, seen, stage, precision)
-            now = self._judged(replace(now, look_h=hour), gates, hour, seen)
+            now = self._judged(replace(now, look_h=hour), gates, seen)
         if now.state in (State.ROLLING_BACK, State.ROLLED_BACK):
             left = np.isin(stage, _HAS_PACK).any()
             now = replace(now, state=State.ROLLING_BACK if left else State.ROLLED_BACK)
@@ -226,19 +222,7 @@ class Rollout:
             stage[offers] = Stage.OFFERED
             self.offered_h[offers] = hour
             self.stage, self.progress = stage, now
-        return self._answer(now, offers, gates, changed)
-
-    def _answer(
-        self,
-        now: Progress,
-        offers: npt.NDArray[np.int64] | None = None,
-        gates: tuple[Gate, ...] = (),
-        changed: bool = False,
-    ) -> Tick:
-        none = np.empty(0, np.int64)
-        abort = now.state in STOPPED
-        new = none if offers is None else offers
-        return Tick(now.state, now.wave, new, abort, gates, now.why, changed)
+        return Tick(now.state, now.wave, now.why, offers, gates, changed)
 
     def _require_reports(self, now: Progress, seen: Seen) -> None:
         """Refuse to judge when no member at all reports: then it is not the pack that is silent."""
@@ -251,40 +235,51 @@ class Rollout:
                 "the campaign by hand"
             )
 
+    def _is_taken(self, now: Progress, seen: Seen) -> bool:
+        members = (self.wave_of == now.wave) & (self.offered_h != NEVER)
+        return bool((members & ((seen.stage != Stage.TARGETED) | (seen.falls > 0))).any())
+
     def _stages(self, now: Progress, seen: Seen) -> npt.NDArray[np.uint8]:
         """What members that were offered the pack have come to. One that fell back stays so, and so
         does one that left the pack after it had confirmed it. A campaign that is stopped takes
-        newest reports alone, of whoever has the pack: it is to be gone."""
+        newest reports alone, of whoever has the pack: it is to be gone.
+
+        Where nobody of the wave has taken the pack, it is the delivery that has failed, and not
+        these members: nobody is NOT_TAKEN."""
         stage, hour, stopped = self.stage.copy(), now.hour, now.state in STOPPED
         counted = self.offered_h != NEVER
         if stopped:
             counted |= np.isin(seen.stage, _HAS_PACK) | (stage != Stage.TARGETED)
         members = np.flatnonzero(counted)
         gates, offered = self.policy.gates, self.offered_h[members]
-        said = np.maximum(seen.stage[members], Stage.OFFERED)
-        untaken = (said == Stage.OFFERED) & (hour - offered > gates.not_taken_days * _DAY_H)
-        said[untaken] = Stage.NOT_TAKEN
+        was, reported = stage[members], seen.stage[members]
+        said = np.maximum(reported, Stage.OFFERED)
+        delivered_h = np.where(self.wave_of[members] == now.wave, now.taken_h, 0)
+        untaken = hour - np.maximum(offered, delivered_h) > gates.not_taken_days * _DAY_H
+        said[(said == Stage.OFFERED) & (delivered_h != NEVER) & untaken] = Stage.NOT_TAKEN
+        confirmed = np.isin(was, (Stage.CONFIRMED, Stage.GONE)) | (reported == Stage.CONFIRMED)
         heard = np.minimum(np.maximum(seen.heard_h[members], offered), hour)
-        said[hour - heard > gates.silent_days * _DAY_H] = Stage.SILENT
-        fell = seen.stage[members] == Stage.FELL_BACK
+        silent = hour - heard > gates.silent_days * _DAY_H
+        said[silent] = np.where(confirmed, Stage.GONE, Stage.SILENT)[silent]
+        fell = reported == Stage.FELL_BACK
         if not stopped:
-            fell |= (stage[members] == Stage.FELL_BACK) | (seen.falls[members] > 0)
-            fell |= (stage[members] == Stage.CONFIRMED) & (seen.stage[members] == Stage.TARGETED)
+            fell |= (was == Stage.FELL_BACK) | (seen.falls[members] > 0)
+            fell |= confirmed & (reported == Stage.TARGETED)
         said[fell] = Stage.FELL_BACK
         stage[members] = said
         return stage
 
-    def _counted(self, now: Progress, hour: int, seen: Seen) -> Progress:
-        """With what is silent among members of later waves; of the waves before it for the last
-        one: what is silent everywhere is no fault of the wave."""
+    def _elsewhere(self, now: Progress, seen: Seen) -> tuple[int, int]:
+        """Members of later waves that were heard of lately (of the waves before it for the last
+        one): those that are silent, and all. What is silent everywhere is no fault of the wave."""
         gates = self.policy.gates
-        quiet_h = hour - seen.heard_h
+        quiet_h = now.hour - seen.heard_h
         lately = (seen.heard_h != NEVER) & (quiet_h <= gates.known_days * _DAY_H)
         known = lately & (self.wave_of > now.wave) & (self.offered_h == NEVER)
         if not known.any():
             known = lately & (self.wave_of < now.wave) & (self.offered_h != NEVER)
-        silent = int((known & (quiet_h > gates.silent_days * _DAY_H)).sum())
-        return replace(now, silent=silent, known=int(known.sum()))
+        silent = known & (quiet_h > gates.silent_days * _DAY_H)
+        return int(silent.sum()), int(known.sum())
 
     def _look(
         self,
@@ -294,27 +289,27 @@ class Rollout:
         precision: tuple[float, float, float] | None,
     ) -> tuple[Gate, ...]:
         """The gates of the wave; of the waves before it only those that are broken count."""
-        offered = self.offered_h != NEVER
+        day = 1 + (now.hour - now.began_h) // _DAY_H
         found: list[Gate] = []
         first = sum(self._sizes[: now.wave])
         for name, which, start in (
             ("", self.wave_of == now.wave, first),
             ("earlier ", self.wave_of < now.wave, 0),
         ):
-            members = np.flatnonzero(offered & which)
+            members = np.flatnonzero((self.offered_h != NEVER) & which)
             sample = members[self.place[members] < start + _SAMPLE]
-            group = Group(seen, members, stage[members], sample, now.silent, now.known, name)
-            gates = gates_of(group, self.policy, self.promise) if len(members) or not name else ()
-            if name:
-                gates = tuple(gate for gate in gates if gate.state == "broken")
-            else:
-                found.append(confirmed_gate(group, self._sizes[now.wave], self.policy))
-            found += gates
+            around = self._elsewhere(now, seen)
+            of_members = seen, members, stage[members], sample
+            group = Group(self.policy, self.promise, *of_members, *around, name, day)
+            if not name:
+                found.append(confirmed_gate(group, self._sizes[now.wave]))
+            gates = gates_of(group)
+            found += [gate for gate in gates if not name or gate.state == "broken"]
         if precision is not None:
             found.append(precision_gate(precision, self.policy))
         return tuple(found)
 
-    def _judged(self, now: Progress, gates: Sequence[Gate], hour: int, seen: Seen) -> Progress:
+    def _judged(self, now: Progress, gates: Sequence[Gate], seen: Seen) -> Progress:
         broken = [gate for gate in gates if gate.state == "broken"]
         if broken:
             why = "; ".join(f"{gate.name}: {gate.text}" for gate in broken)
@@ -322,18 +317,19 @@ class Rollout:
         if now.state != State.RUNNING:
             return now
         waiting = [gate.name for gate in gates if gate.state == "waits"]
-        since = NEVER
-        if "confirmed" not in waiting:
-            since = hour if now.confirmed_h == NEVER else now.confirmed_h
-        now = replace(now, confirmed_h=since)
-        if (soak := self._soak_left_h(now, hour)) > 0:
-            waiting.append(f"soak ({soak:g} h)")
+        if "confirmed" in waiting:
+            now = replace(now, confirmed_h=NEVER)
+        else:
+            since = now.hour if now.confirmed_h == NEVER else now.confirmed_h
+            now = replace(now, confirmed_h=since)
+            soak_h = self.policy.waves[now.wave].soak_days * _DAY_H - (now.hour - since)
+            waiting += [f"soak ({soak_h:g} h)"] if soak_h > 0 else []
         backlog = int((self._eligible(now, seen)).sum())
         if backlog > _BACKLOG * self._sizes[now.wave]:
             waiting.append(f"offers ({backlog} members)")
         if not waiting:
-            return self._next_wave(now, hour)
-        if hour - now.began_h >= self.policy.limits.wait_days * _DAY_H:
+            return self._next_wave(now, now.hour)
+        if now.hour - now.began_h >= self.policy.limits.wait_days * _DAY_H:
             why = f"{self.policy.limits.wait_days:g} days were not enough for: {', '.join(waiting)}"
             return replace(now, state=State.INCONCLUSIVE, why=why)
         return replace(now, why=f"waits for {', '.join(waiting)}")
@@ -342,20 +338,15 @@ class Rollout:
     def _stop(self) -> State:
         return State.ROLLING_BACK if self.policy.limits.revert else State.HALTED
 
-    def _soak_left_h(self, now: Progress, hour: int) -> float:
-        soak_h = self.policy.waves[now.wave].soak_days * _DAY_H
-        return 0.0 if now.confirmed_h == NEVER else soak_h - (hour - now.confirmed_h)
-
-    def _enter(self, now: Progress, wave: int, hour: int) -> Progress:
-        return replace(now, wave=wave, began_h=hour, confirmed_h=NEVER)
-
-    def _next_wave(self, now: Progress, hour: int) -> Progress:
+    def _next_wave(self, now: Progress, began_h: int) -> Progress:
         """The next wave that has members; behind the last one it is done."""
         later = [i for i, size in enumerate(self._sizes) if i > now.wave and size]
         if not later:
-            return replace(now, state=State.DONE, why="every wave has passed")
-        name = self.policy.waves[later[0]].name
-        return self._enter(replace(now, why=f"wave {name} begins"), later[0], hour)
+            return replace(now, state=State.DONE, began_h=began_h, why="every wave has passed")
+        why = f"wave {self.policy.waves[later[0]].name} begins"
+        return replace(
+            now, wave=later[0], began_h=began_h, confirmed_h=NEVER, taken_h=NEVER, why=why
+        )
 
     def _eligible(self, now: Progress, seen: Seen) -> npt.NDArray[np.bool_]:
         """Members of the waves that have begun which report, and have nothing of the pack yet. Who
@@ -368,7 +359,7 @@ class Rollout:
 
     def _offers(self, now: Progress, seen: Seen) -> npt.NDArray[np.int64]:
         """In the order of the campaign, as many as the limit allows in an hour."""
-        if now.state not in (State.RUNNING, State.DONE):
+        if now.state not in OFFERING:
             return np.empty(0, np.int64)
         may = self._eligible(now, seen) & self._open[self._strata, now.hour % _DAY_H]
         offers = np.flatnonzero(may)
@@ -383,4 +374,4 @@ def _require_sound(seen: Seen, members: int) -> None:
         if int(values.min(initial=0)) < (NEVER if name in ("heard_h", "pair") else 0):
             raise InputError(f"{name}: a member has a negative count; observe the lake again")
     if int(seen.stage.max(initial=0)) > Stage.FELL_BACK or (seen.stage == Stage.OFFERED).any():
-        raise InputError("stage: a report says none of OFFERED, SILENT and NOT_TAKEN")
+        raise InputError("stage: a report says none of OFFERED and what a wait ends in")

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import hashlib
 import math
 from collections.abc import Sequence
@@ -14,16 +14,20 @@ from pydantic import Field
 
 from tinyfin.documents import Facts
 from tinyfin.errors import InputError
-from tinyfin.field.keys import parse_terminal_id
+from tinyfin.fleet.inventory import Terminal
+from tinyfin.fleet.secrets import LakeKey
 from tinyfin.hil.replay.playback import pack_ids
 from tinyfin.pack.container import Pack
 from tinyfin.pack.drift import DriftSection
 from tinyfin.pack.trust import require_trusted, trusted_keys
+from tinyfin.results.facts import IncompleteError
+from tinyfin.results.release import Release
 from tinyfin.rollout.gates import Promise
 from tinyfin.rollout.policy import Policy
 from tinyfin.targets.flash import run_pack
+from tinyfin.training.run_folder import RunFolder
 
-__all__ = ["Definition", "Terminal", "define", "digest_of", "read_inventory"]
+__all__ = ["Definition", "Member", "define", "digest_of", "mark_of", "members_of"]
 
 _SHARE = 0.01
 """By which equal shares of bins may differ: scores come in steps."""
@@ -31,13 +35,14 @@ _UNCHANGED_Q8 = 512
 """Factor of the alerts in PROB: twice the promised ratio, but not below this."""
 
 
-class Terminal(NamedTuple):
-    """A member, as the operator's inventory has it."""
+class Member(NamedTuple):
+    """A terminal of a campaign."""
 
     terminal: str
-    """Id, 16 hexadecimal digits."""
+    """Id, 16 hexadecimal digits; empty after it was erased."""
     stratum: str
-    """What the other columns say, with a slash between them."""
+    mark: str
+    """Its tombstone under the lake's key (:meth:`LakeKey.tombstone`), which does not say the id."""
 
 
 class Definition(Facts):
@@ -56,7 +61,7 @@ class Definition(Facts):
     """Of the pack's DRFT; 0: it has none."""
     parent_score_bins: int = 0
     terminals: str
-    """SHA-256 over the lines "terminal,stratum" of the inventory."""
+    """SHA-256 over the lines "mark,stratum" of its members."""
 
     @property
     def digest(self) -> str:
@@ -71,36 +76,19 @@ class Definition(Facts):
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
-def read_inventory(path: Path) -> list[Terminal]:
-    """The terminals of a CSV file: ``terminal``, and columns that make strata. Raises
-    InputError."""
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = csv.DictReader(file)
-        if "terminal" not in (rows.fieldnames or ()):
-            raise InputError(f"{path}: has no column terminal; its first line names the columns")
-        found: dict[str, Terminal] = {}
-        for row in rows:
-            where = f"{path}, line {rows.line_num}"
-            if None in row.values() or None in row:
-                raise InputError(f"{where}: has not as many cells as the first line has names")
-            try:
-                name = parse_terminal_id(row.pop("terminal")).hex()
-            except InputError as error:
-                raise InputError(f"{where}: {error}") from error
-            if name in found:
-                raise InputError(f"{where}: terminal {name} is there twice; remove one")
-            stratum = "/".join(row.values())
-            if not stratum.isprintable():
-                raise InputError(f"{where}: a cell goes over lines; write it in one")
-            found[name] = Terminal(name, stratum)
-    if not found:
-        raise InputError(f"{path}: names no terminal")
-    return [found[name] for name in sorted(found)]
+def members_of(key: LakeKey, terminals: Sequence[Terminal]) -> list[Member]:
+    """The members of a campaign on a lake with this key."""
+    return [Member(*one, mark_of(key, one.terminal)) for one in terminals]
 
 
-def digest_of(terminals: Sequence[Terminal]) -> str:
-    """Of an inventory, as a definition names it."""
-    lines = "".join(f"{one.terminal},{one.stratum}\n" for one in terminals)
+def mark_of(key: LakeKey, terminal: str) -> str:
+    """The mark of a terminal id."""
+    return key.tombstone(key.terminal(bytes.fromhex(terminal)))
+
+
+def digest_of(members: Sequence[Member]) -> str:
+    """Of members, as a definition names it."""
+    lines = "".join(f"{one.mark},{one.stratum}\n" for one in members)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
@@ -109,7 +97,7 @@ def define(
     pack: Path,
     parent: Path,
     policy: Policy,
-    terminals: Sequence[Terminal],
+    members: Sequence[Member],
     *,
     public_keys: tuple[Path, ...] = (),
     alerts_ratio: float | None = None,
@@ -163,7 +151,7 @@ def define(
         promise=promise,
         score_bins=found.drift.score.bins if found.drift else 0,
         parent_score_bins=before.drift.score.bins if before.drift else 0,
-        terminals=digest_of(terminals),
+        terminals=digest_of(members),
     )
 
 
@@ -173,8 +161,16 @@ def _opened(path: Path, public_keys: tuple[Path, ...]) -> Pack:
 
 
 def _alerts_ratio(pack: Pack, parent: Pack, where: Path, unused: bool) -> float:
-    """Alerts for one of the parent: of the same events in PROB, else by the targets of LEVL."""
+    """Alerts for one of the parent: by release.json, of the same events in PROB, else by the
+    targets of LEVL."""
     assert pack.probation is not None
+    folder = RunFolder(run_pack(where).parent)
+    if (folder.path / Release.NAME).is_file():
+        with contextlib.suppress(IncompleteError):  # of an older tinyfin
+            said = folder.read(Release)
+            own = said.candidate.pack_id == pack.pack_id.hex()
+            if own and said.probation is not None and said.probation.alerts_ratio:
+                return said.probation.alerts_ratio
     if pack.probation.alerts_factor_q8 > _UNCHANGED_Q8:
         return pack.probation.alerts_factor_q8 / _UNCHANGED_Q8
     if pack.levels is not None and parent.levels is not None:

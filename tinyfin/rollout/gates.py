@@ -12,15 +12,15 @@ complex sample surveys, 1981), and the spread of that part is added to its varia
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tinyfin.rollout.members import OPEN_STAGES, Counts, Seen, Stage
-from tinyfin.rollout.policy import Policy
+from tinyfin.rollout.members import OPEN_STAGES, SILENT_STAGES, Counts, Seen, Stage
+from tinyfin.rollout.policy import Omissible, Policy
 
 __all__ = ["Gate", "GateState", "Group", "Promise", "confirmed_gate", "gates_of", "precision_gate"]
 
@@ -63,30 +63,6 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Members that were offered the pack, and what is known around them."""
-
-    seen: Seen
-    """Of all members."""
-    members: npt.NDArray[np.int64]
-    """Those of the group, by number."""
-    stage: npt.NDArray[np.uint8]
-    """Of each member of the group, :class:`Stage`."""
-    sample: npt.NDArray[np.int64]
-    """Of a large group the members whose events are looked at; else all of them."""
-    silent_elsewhere: int = 0
-    known_elsewhere: int = 0
-    """Of the members of later waves that reported within ``known_days``: those now silent, all."""
-    name: str = ""
-    """Put before the names of gates."""
-
-    def column(self, name: str) -> Counts:
-        """A column of ``seen``, of the sample."""
-        values: Counts = getattr(self.seen, name)[self.sample]
-        return values
-
-
-@dataclass(frozen=True)
 class _Estimate:
     value: float
     error: float
@@ -101,10 +77,40 @@ class _Estimate:
 
 
 @dataclass(frozen=True)
-class _Judge:
+class Group:
+    """Members that were offered the pack, and what is known around them."""
+
     policy: Policy
-    group: Group
-    shows: bool
+    promise: Promise
+    seen: Seen
+    """Of all members."""
+    members: npt.NDArray[np.int64]
+    """Those of the group, by number."""
+    stage: npt.NDArray[np.uint8]
+    """Of each member of the group, :class:`Stage`."""
+    sample: npt.NDArray[np.int64]
+    """Of a large group the members whose events are looked at; else all of them."""
+    silent_elsewhere: int = 0
+    known_elsewhere: int = 0
+    """Of the members of later waves that reported within ``known_days``: those now silent, all."""
+    name: str = ""
+    """Put before the names of gates."""
+    day: int = 1
+    """Of the wave, from 1: of the look."""
+
+    @property
+    def shows(self) -> bool:
+        """Whether bounds must be shown, or not be contradicted."""
+        return len(self.members) >= self.policy.gates.shows_from_terminals
+
+    def count(self, *stages: Stage) -> int:
+        """Members in one of these stages."""
+        return int(np.isin(self.stage, stages).sum())
+
+    def column(self, name: str) -> Counts:
+        """A column of ``seen``, of the sample."""
+        values: Counts = getattr(self.seen, name)[self.sample]
+        return values
 
     def gate(
         self,
@@ -117,15 +123,15 @@ class _Judge:
         world: float = 0.0,
     ) -> Gate:
         """``found`` is to be at most ``bound``; it breaks beyond what ``world`` explains, too."""
-        name = self.group.name + name
+        name = self.name + name
         if found is None:
             return Gate(name, "waits", None, bound, n, f"no {unit} yet")
         risk = 1 - self.policy.gates.confidence
         state: GateState = "waits"
-        if found.value - found.margin(self.policy.look_risk) > bound + world:
+        if found.value - found.margin(self.policy.look_risk(self.day)) > bound + world:
             state = "broken"
         else:
-            against = -1 if self.shows else 1  # bounds must be shown, or not be contradicted
+            against = -1 if self.shows else 1
             margin = found.margin(risk) if self.shows or found.clusters > 1 else 0.0
             if found.value - against * margin <= bound and (n >= enough or against > 0):
                 state = "holds"
@@ -137,31 +143,23 @@ class _Judge:
         return Gate(name, state, found.value, bound, n, text)
 
 
-def gates_of(group: Group, policy: Policy, promise: Promise) -> tuple[Gate, ...]:
+def gates_of(group: Group) -> tuple[Gate, ...]:
     """Every bound of a group of members."""
-    judge = _Judge(policy, group, len(group.members) >= policy.gates.shows_from_terminals)
-    without = policy.gates.without
-    return (
-        _failures(judge),
-        _silence(judge),
-        *(() if "paired" in without else _paired(judge, promise)),
-        *(() if "alerts" in without else (_alerts(judge, promise),)),
-        *(() if "self_difference" in without else _self_difference(judge, promise)),
-        *(() if "faults" in without else (_faults(judge),)),
-        *(() if "saturations" in without else (_saturations(judge),)),
-    )
+    gates = [_failures(group), _silence(group)]
+    for name, made in _OMISSIBLE.items():
+        gates += [] if name in group.policy.gates.without else made(group)
+    return tuple(gates)
 
 
-def confirmed_gate(group: Group, wave: int, policy: Policy) -> Gate:
+def confirmed_gate(group: Group, wave: int) -> Gate:
     """Whether enough of the wave's members, heard of or not, have confirmed the pack. It never
     breaks."""
-    n, bound = wave, policy.gates.confirmed_share
-    confirmed = int((group.stage == Stage.CONFIRMED).sum())
-    still = int(np.isin(group.stage, OPEN_STAGES).sum())
-    share = confirmed / n
-    state: GateState = "holds" if share >= bound else "waits"
-    text = f"{confirmed} of {n} have confirmed, {still} are on the way; {100 * bound:g} % wanted"
-    return Gate("confirmed", state, share, bound, n, text)
+    bound = group.policy.gates.confirmed_share
+    confirmed, still = group.count(Stage.CONFIRMED), group.count(*OPEN_STAGES)
+    share = confirmed / wave
+    text = f"{confirmed} of {wave} have confirmed, {still} are on the way; "
+    text += f"{100 * bound:g} % wanted"
+    return Gate("confirmed", "holds" if share >= bound else "waits", share, bound, wave, text)
 
 
 def precision_gate(precision: tuple[float, float, float], policy: Policy) -> Gate:
@@ -172,43 +170,44 @@ def precision_gate(precision: tuple[float, float, float], policy: Policy) -> Gat
     return Gate("precision", "broken" if high < bound else "holds", high, bound, 0, text)
 
 
-def _failures(judge: _Judge) -> Gate:
-    group, gates = judge.group, judge.policy.gates
-    n, bound = len(group.members), gates.failure_share
+def _failures(group: Group) -> Gate:
+    policy, n = group.policy, len(group.members)
     fell = np.isin(group.stage, (Stage.FELL_BACK, Stage.NOT_TAKEN))
     faults = group.seen.faults_after[group.members]
     days = np.maximum(group.seen.hours_after[group.members], 24) / 24
-    failed = int((fell | (faults >= np.maximum(gates.fault_loop_per_day * days, 3))).sum())
-    name = f"{group.name}failures"
-    if not n:
-        return Gate(name, "waits", None, bound, 0, "no member was offered the pack yet")
-    ended = n - int(np.isin(group.stage, (*OPEN_STAGES, Stage.SILENT)).sum())
-    most = judge.policy.passes_with(ended)
-    state: GateState = "holds" if failed <= most else "waits"
-    if failed >= judge.policy.halts_at(n):
-        state = "broken"
+    loops = faults >= np.maximum(policy.gates.fault_loop_per_day * days, 3)
+    failed = int((fell | loops).sum())
+    ended = n - group.count(*OPEN_STAGES, *SILENT_STAGES)
+    most = policy.passes_with(ended)
+    broken = failed >= policy.halts_at(n, group.day)
     text = f"{failed} of {n} members, {ended} at their end; of these at most {most} pass"
-    return Gate(name, state, failed / n, bound, n, text)
+    return _of_members(
+        group, "failures", failed, policy.gates.failure_share, broken, failed <= most, text
+    )
 
 
-def _silence(judge: _Judge) -> Gate:
-    group, gates = judge.group, judge.policy.gates
-    n, silent = len(group.members), int((group.stage == Stage.SILENT).sum())
-    name = f"{group.name}silence"
+def _silence(group: Group) -> Gate:
+    gates, n, silent = group.policy.gates, len(group.members), group.count(*SILENT_STAGES)
     known, others = group.known_elsewhere, group.silent_elsewhere
-    usual = _upper(others, known, gates.confidence) if known else 0.0
+    usual = 1 - _lower(known - others, known, 1 - gates.confidence) if known else 0.0
     bound = min(usual + gates.failure_share, 1.0)
+    broken = _lower(silent, n, group.policy.look_risk(group.day)) > bound
+    holds = silent <= bound * n or (
+        not group.shows and _lower(silent, n, 1 - gates.confidence) <= bound
+    )
+    text = f"{silent} of {n} members; {others} of {known} of later waves"
+    return _of_members(group, "silence", silent, bound, broken, holds, text)
+
+
+def _of_members(
+    group: Group, name: str, count: int, bound: float, broken: bool, holds: bool, text: str
+) -> Gate:
+    """A gate that counts members."""
+    name, n = group.name + name, len(group.members)
     if not n:
         return Gate(name, "waits", None, bound, 0, "no member was offered the pack yet")
-    state: GateState = "waits"
-    if _lower(silent, n, judge.policy.look_risk) > bound:
-        state = "broken"
-    elif silent / n <= bound or (
-        not judge.shows and _lower(silent, n, 1 - gates.confidence) <= bound
-    ):
-        state = "holds"
-    text = f"{silent} of {n} members; {others} of {known} of later waves"
-    return Gate(name, state, silent / n, bound, n, text)
+    state: GateState = "broken" if broken else "holds" if holds else "waits"
+    return Gate(name, state, count / n, bound, n, text)
 
 
 def _lower(x: int, n: int, risk: float) -> float:
@@ -218,15 +217,11 @@ def _lower(x: int, n: int, risk: float) -> float:
     return float(betaincinv(x, n - x + 1, risk)) if x else 0.0
 
 
-def _upper(x: int, n: int, confidence: float) -> float:
-    return 1.0 - _lower(n - x, n, 1.0 - confidence)
-
-
-def _paired(judge: _Judge, promise: Promise) -> Iterator[Gate]:
-    table = judge.group.column("table")
+def _paired(group: Group) -> Iterator[Gate]:
+    table = group.column("table")
     events = table.sum(axis=1, dtype=np.int64)
     n, clusters = int(events.sum()), int((events > 0).sum())
-    gates = judge.policy.gates
+    gates, promise = group.policy.gates, group.promise
     spread = clusters >= gates.paired_terminals
     enough = gates.paired_events if spread else max(gates.paired_events, n + 1)
     rows = table.reshape(-1, 4, 4)
@@ -236,20 +231,20 @@ def _paired(judge: _Judge, promise: Promise) -> Iterator[Gate]:
         ("paired_psi", _stability(rows.sum(axis=2), rows.sum(axis=1)), promise.psi),
     )
     for name, estimate, bound in found:
-        yield judge.gate(name, estimate, bound, n, enough, "events in shadow")
+        yield group.gate(name, estimate, bound, n, enough, "events in shadow")
 
 
-def _alerts(judge: _Judge, promise: Promise) -> Gate:
+def _alerts(group: Group) -> Iterator[Gate]:
     """Two one-sided tests of new alerts - bound x old alerts, each per 1,000 events: no ratio of
     few alerts is formed (E. C. Fieller, 1954)."""
-    group, gates = judge.group, judge.policy.gates
+    gates = group.policy.gates
     new, old = group.column("alerts"), group.column("parent_alerts")
     events = group.column("table").sum(axis=1, dtype=np.int64)
     n = int(events.sum())
-    most = promise.alerts_ratio * (1 + gates.alerts_margin)
-    least = promise.alerts_ratio * (1 - gates.alerts_margin)
+    most = group.promise.alerts_ratio * (1 + gates.alerts_margin)
+    least = group.promise.alerts_ratio * (1 - gates.alerts_margin)
     sides = [
-        judge.gate("alerts", _ratio(1000 * part, events), 0.0, n, gates.paired_events, "events")
+        group.gate("alerts", _ratio(1000 * part, events), 0.0, n, gates.paired_events, "events")
         for part in (new - most * old, least * old - new)
     ]
     worst = max((side.state for side in sides), key=("holds", "waits", "broken").index)
@@ -259,13 +254,13 @@ def _alerts(judge: _Judge, promise: Promise) -> Gate:
         f"{total:,} alerts, the parent {before:,}; wanted {least:.3g} to {most:.3g} times as many"
     )
     text += f"; {n:,} events in shadow" if n else "; no events in shadow yet"
-    return Gate(f"{group.name}alerts", worst, found, most, n, text)
+    yield Gate(f"{group.name}alerts", worst, found, most, n, text)
 
 
-def _self_difference(judge: _Judge, promise: Promise) -> Iterator[Gate]:
-    group, gates = judge.group, judge.policy.gates
+def _self_difference(group: Group) -> Iterator[Gate]:
+    gates = group.policy.gates
     pairs = [("self_difference", "scores_first")]
-    pairs += [("against_parent", "scores_before")] if promise.scores_comparable else []
+    pairs += [("against_parent", "scores_before")] if group.promise.scores_comparable else []
     others = np.flatnonzero(np.isin(group.seen.pair, group.members))
     for name, column in pairs:
         found, n = _moved(group.seen, column, group.sample)
@@ -273,7 +268,7 @@ def _self_difference(judge: _Judge, promise: Promise) -> Iterator[Gate]:
         world = 0.0
         if around is not None and around.clusters >= gates.paired_terminals:
             world = max(around.value + around.margin(1 - gates.confidence), 0.0)
-        yield judge.gate(name, found, gates.self_psi, n, gates.self_events, "events", world)
+        yield group.gate(name, found, gates.self_psi, n, gates.self_events, "events", world)
 
 
 def _moved(seen: Seen, column: str, members: npt.NDArray[np.int64]) -> tuple[_Estimate | None, int]:
@@ -283,29 +278,46 @@ def _moved(seen: Seen, column: str, members: npt.NDArray[np.int64]) -> tuple[_Es
     return _stability(before[both], after[both]), int(after[both].sum(dtype=np.int64))
 
 
-def _faults(judge: _Judge) -> Gate:
-    group, bound = judge.group, judge.policy.gates.fault_rate_per_hour
-    hours = group.column("hours_after")
-    found = _difference(
-        (group.column("faults_after"), hours),
-        (group.column("faults_before"), group.column("hours_before")),
-        1.0,
-    )
-    enough = math.ceil(_RULE_OF_THREE / bound)
-    return judge.gate("faults", found, bound, int(hours.sum()), enough, "hours")
+def _faults(group: Group) -> Iterator[Gate]:
+    bound = group.policy.gates.fault_rate_per_hour
+    yield _more_than_before(group, "faults", ("faults", "hours"), 1, 1.0, bound, bound)
 
 
-def _saturations(judge: _Judge) -> Gate:
-    group, gates = judge.group, judge.policy.gates
-    events = group.column("events_after")
-    found = _difference(
-        (1000 * group.column("saturated_after"), events),
-        (1000 * group.column("saturated_before"), group.column("events_before")),
-        gates.saturation_factor,
+def _saturations(group: Group) -> Iterator[Gate]:
+    gates = group.policy.gates
+    factor, bound = gates.saturation_factor, gates.saturation_per_1000
+    columns = ("saturated", "events")
+    yield _more_than_before(group, "saturations", columns, 1000, factor, bound, max(bound, 0.1))
+
+
+_OMISSIBLE: dict[Omissible, Callable[[Group], Iterable[Gate]]] = {
+    "paired": _paired,
+    "alerts": _alerts,
+    "self_difference": _self_difference,
+    "faults": _faults,
+    "saturations": _saturations,
+}
+
+
+def _more_than_before(
+    group: Group,
+    name: str,
+    columns: tuple[str, str],
+    per: int,
+    factor: float,
+    bound: float,
+    rarest: float,
+) -> Gate:
+    """Count for ``per`` of exposure (their columns), less ``factor`` times that before the offer.
+    ``rarest``: a rate that enough exposure would show."""
+    counts, exposure = columns
+    before, after = (
+        (per * group.column(f"{counts}_{when}"), group.column(f"{exposure}_{when}"))
+        for when in ("before", "after")
     )
-    enough = math.ceil(1000 * _RULE_OF_THREE / max(gates.saturation_per_1000, 0.1))
-    bound, n = gates.saturation_per_1000, int(events.sum())
-    return judge.gate("saturations", found, bound, n, enough, "events")
+    enough = math.ceil(per * _RULE_OF_THREE / rarest)
+    found = _difference(after, before, factor)
+    return group.gate(name, found, bound, int(after[1].sum()), enough, exposure)
 
 
 def _ratio(top: npt.NDArray[np.number], below: Counts) -> _Estimate | None:

@@ -15,7 +15,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BINS", "CELLS", "NEVER", "OPEN_STAGES", "Seen", "Stage"]
+__all__ = ["BINS", "CELLS", "NEVER", "OPEN_STAGES", "SILENT_STAGES", "Seen", "Stage"]
 
 CELLS = 16
 """Counts of the paired table of a probation: row of the pack that runs, column of the new one."""
@@ -30,7 +30,7 @@ Counts = npt.NDArray[np.int64]
 
 class Stage(IntEnum):
     """Where a member is. Its reports alone move it, but for the offer and the three that a wait
-    ends in: SILENT and NOT_TAKEN, which count as failures."""
+    ends in, which count as failures: SILENT, NOT_TAKEN and GONE."""
 
     TARGETED = 0
     """Nothing was offered to it."""
@@ -45,10 +45,13 @@ class Stage(IntEnum):
     """No report since so many days, after the offer."""
     NOT_TAKEN = 8
     """It reports, and has not taken the pack after so many days."""
+    GONE = 9
+    """Silent, after it had confirmed the pack: if it reports without it, it has left it."""
 
 
 OPEN_STAGES = (Stage.OFFERED, Stage.STAGED, Stage.SHADOW, Stage.TRIAL)
 """Of members that were offered the pack and have not ended."""
+SILENT_STAGES = (Stage.SILENT, Stage.GONE)
 
 
 @dataclass
@@ -111,7 +114,3 @@ class Seen:
                 made[one.name] = np.zeros(members, np.uint8 if one.name == "stage" else np.int64)
         made["heard_h"][:] = made["pair"][:] = NEVER
         return cls(**made)  # type: ignore[arg-type]
-
-    def of(self, members: npt.NDArray[np.int64]) -> Seen:
-        """Of these members alone, by their numbers."""
-        return Seen(**{one.name: getattr(self, one.name)[members] for one in fields(self)})

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tinyfin.rollout.policy import Policy
 
-__all__ = ["digests", "positions", "waves_of"]
+__all__ = ["Digests", "digests", "positions", "waves_of"]
 
 Digests = npt.NDArray[np.uint64]
 

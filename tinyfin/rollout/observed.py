@@ -16,9 +16,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tinyfin.fleet.lake import Lake
+from tinyfin.fleet.monitors import increments
 from tinyfin.fleet.views import connect
 from tinyfin.rollout.definition import Definition
-from tinyfin.rollout.members import BINS, CELLS, NEVER, Counts, Hours, Seen, Stage
+from tinyfin.rollout.members import BINS, CELLS, NEVER, Hours, Seen, Stage
 
 if TYPE_CHECKING:
     import duckdb
@@ -28,7 +29,6 @@ __all__ = ["WEEK_H", "observed"]
 WEEK_H = 168
 _MOST_COVERED_H = 48
 """That one report covers, at most: a terminal that was off did not run."""
-_LOST = 0.1
 _ORDER = "hour, audit_sequence, boot, number"
 _PHASES = f"""CASE
     WHEN phase = 'staged' AND other_ours THEN {int(Stage.STAGED)}
@@ -65,8 +65,10 @@ _COUNTED = """
     )
     SELECT member, {sums} FROM sides GROUP BY member"""
 _SCORES = f"""
-    SELECT member, offered, hour, boot, ours, monitor_events, monitor_halvings, {{counts}},
-        coalesce(hour > confirmed, FALSE) AS later
+    SELECT member, hour, boot, ours, monitor_events, monitor_halvings, {{counts}},
+        NOT ours AND hour > offered - {WEEK_H} AS before,
+        ours AND NOT coalesce(hour > confirmed, FALSE) AS first,
+        ours AND coalesce(hour > confirmed, FALSE) AND hour > {{hour}} - {WEEK_H} AS after
     FROM (SELECT *, min(hour) FILTER ({_PHASES} = {int(Stage.CONFIRMED)} AND hour > offered)
             OVER (PARTITION BY member) AS confirmed FROM marked)
     WHERE ((ours AND hour > offered) OR (parents AND hour > offered - 2 * {WEEK_H}
@@ -79,11 +81,16 @@ _TIMES = f"""SELECT member, any_value(offered) AS offered, min(hour) FILTER (our
     WHERE offered >= 0 AND hour > offered GROUP BY member HAVING confirmed IS NOT NULL
     ORDER BY member"""
 _AROUND = f"""
-    SELECT member, offered, began, confirmed, hour, boot, FALSE AS ours, monitor_events,
-        monitor_halvings, {{counts}} FROM report JOIN around USING (terminal)
+    SELECT member, hour, boot, FALSE AS ours, monitor_events, monitor_halvings, {{counts}},
+        hour > offered - {WEEK_H} AND hour <= offered AS before,
+        hour > began - 24 AND hour <= confirmed AS first,
+        hour > greatest(confirmed, {{hour}} - {WEEK_H}) AS after
+    FROM report JOIN around USING (terminal)
     WHERE pack IN ({{parents}}) AND hour > offered - 2 * {WEEK_H} AND hour <= {{hour}}
         AND len(monitor_counts) >= {{parent}}
     ORDER BY member, {_ORDER}"""
+"""The parent's scores of other members, at the times of their pairs. A trial has begun in the day
+before the first report of it."""
 _AROUND_MOST = 4096
 """Members with a pair, at most."""
 _SUMS = {
@@ -129,9 +136,12 @@ def observed(
         found = _rows(base, _COUNTED.format(sums=sums, **known))
         for name in found.keys() - {"member"}:
             getattr(seen, name)[found["member"]] = found[name]
-        bins = {"own": definition.score_bins or CELLS, "parent": definition.parent_score_bins or 1}
-        counts = _listed("monitor_counts", BINS)
-        _put_scores(seen, _rows(base, _SCORES.format(counts=counts, **bins)), definition, hour)
+        known |= {
+            "own": definition.score_bins or CELLS,
+            "parent": definition.parent_score_bins or 1,
+            "counts": _listed("monitor_counts", BINS),
+        }
+        _put_scores(seen, _rows(base, _SCORES.format(**known)), definition)
         times, others = _rows(base, _TIMES), np.flatnonzero(offered_h == NEVER)
         if len(times["member"]) and len(others) and definition.parent_score_bins:
             others = others[:: -(-len(others) // _AROUND_MOST)]
@@ -140,8 +150,7 @@ def observed(
             seen.pair[others] = table.pop("member")
             table |= {"terminal": np.array(aliases)[others], "member": others}
             base.register("around", pa.table(table))
-            rows = _rows(base, _AROUND.format(counts=counts, **bins, **known))
-            _put_around(seen, rows, definition, hour)
+            _put_scores(seen, _rows(base, _AROUND.format(**known)), definition)
     return seen
 
 
@@ -161,47 +170,16 @@ def _wide(rows: Rows, size: int) -> npt.NDArray[np.int64]:
     return np.stack([rows[f"c{i}"] for i in range(size)], axis=1)
 
 
-def _put_scores(seen: Seen, rows: Rows, definition: Definition, hour: int) -> None:
+def _put_scores(seen: Seen, rows: Rows, definition: Definition) -> None:
     """What members have scored before the offer, until they confirmed the pack, and in the last
-    week."""
-    ours, at, later = rows["ours"].astype(bool), rows["hour"], rows["later"].astype(bool)
-    window, first = _windows(rows, definition)
-    for name, which in (
-        ("scores_before", ~ours & ~first & (at > rows["offered"] - WEEK_H)),
-        ("scores_first", ours & ~later),
-        ("scores_after", ours & later & (at > hour - WEEK_H)),
-    ):
-        np.add.at(getattr(seen, name), rows["member"][which], window[which])
-
-
-def _put_around(seen: Seen, rows: Rows, definition: Definition, hour: int) -> None:
-    """The same of the parent's scores of other members, at the times of their pairs. A trial has
-    begun in the day before the first report of it."""
-    at, confirmed = rows["hour"], rows["confirmed"]
-    window, first = _windows(rows, definition)
-    for name, after, until in (
-        ("scores_before", rows["offered"] - WEEK_H, rows["offered"]),
-        ("scores_first", rows["began"] - 24, confirmed),
-        ("scores_after", np.maximum(confirmed, hour - WEEK_H), hour),
-    ):
-        which = ~first & (at > after) & (at <= until)
-        np.add.at(getattr(seen, name), rows["member"][which], window[which])
-
-
-def _windows(rows: Rows, definition: Definition) -> tuple[Counts, npt.NDArray[np.bool_]]:
-    """What was counted from report to report, as :func:`tinyfin.pack.monitor_image.window` says it,
-    the rows of one member and pack behind each other; and which are the first ones."""
+    week: from report to report, the rows of one member and pack behind each other."""
     member, ours = rows["member"], rows["ours"].astype(bool)
     bins = np.where(ours, definition.score_bins, definition.parent_score_bins)
-    counts = _wide(rows, BINS) * (np.arange(BINS) < bins[:, None])
+    counts = (_wide(rows, BINS) * (np.arange(BINS) < bins[:, None])).astype(np.int32)
     first = np.ones(len(member), bool)
     first[1:] = (member[1:] != member[:-1]) | (ours[1:] != ours[:-1])
-    before = np.roll(np.arange(len(member)), 1)
-    halved = np.maximum(rows["monitor_halvings"] - rows["monitor_halvings"][before], 0)[:, None]
-    difference = counts - (counts[before] >> halved)
-    missing = -np.minimum(difference, 0).sum(axis=1)
-    events, same = rows["monitor_events"], rows["boot"] == rows["boot"][before]
-    anew = first | (rows["monitor_halvings"] < rows["monitor_halvings"][before])
-    anew |= same & (events < events[before])
-    anew |= ~same & (missing > _LOST * events[before] / 2.0 ** halved[:, 0])
-    return np.where(anew[:, None], counts, np.maximum(difference, 0)), first
+    readings = (rows[name] for name in ("boot", "monitor_halvings", "monitor_events"))
+    scored = increments(counts, bins, BINS, first, *readings)
+    for when in ("before", "first", "after"):
+        which = rows[when].astype(bool) & (ours | ~first)  # the parent has counted before
+        np.add.at(getattr(seen, f"scores_{when}"), member[which], scored[which])

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from tinyfin.config.toml import read_toml
-from tinyfin.documents import Facts, first_fault
-from tinyfin.errors import ConfigError
+from tinyfin.config.toml import read_as
+from tinyfin.documents import Facts
 
 __all__ = ["Gates", "Limits", "Omissible", "Policy", "Power", "Wave"]
 
@@ -172,28 +171,27 @@ class Policy(Facts):
     @classmethod
     def read(cls, path: str | Path) -> Self:
         """The policy of a TOML file: [[waves]], [gates], [limits]. Raises ConfigError."""
-        try:
-            return cls.model_validate(read_toml(path))
-        except ValidationError as error:
-            raise ConfigError(f"{path}: {first_fault(error)}") from error
+        return read_as(cls, path)
 
-    @property
-    def look_risk(self) -> float:
-        """Of each test of each daily look (Bonferroni): ``halt_risk`` shared out over all."""
+    def look_risk(self, day: int = 1) -> float:
+        """Of each test of the look on a day of a wave, from 1 (Bonferroni): ``halt_risk`` shared
+        out over waves and what follows the last one. Of a wave's share nine tenths are for its
+        ``wait_days``; the rest is for all days after them, each with 1 / (day (day - 1))."""
         looks = math.ceil(self.limits.wait_days) + 1
-        return self.gates.halt_risk / (len(self.waves) * looks * _TESTS)
+        part = 0.9 / looks if day <= looks else 0.1 * looks / (day * (day - 1))
+        return self.gates.halt_risk * part / ((len(self.waves) + 1) * _TESTS)
 
     def sizes(self, fleet: int) -> list[int]:
         """Members of each wave alone."""
         ends = np.maximum.accumulate([wave.size(fleet) for wave in self.waves])
         return [int(n) for n in np.diff(ends, prepend=0)]
 
-    def halts_at(self, members: int) -> int:
+    def halts_at(self, members: int, day: int = 1) -> int:
         """Failures whose share is above ``failure_share`` by the lower Clopper-Pearson bound with
-        the risk of a look (C. J. Clopper and E. S. Pearson, 1934)."""
+        the risk of that day's look (C. J. Clopper and E. S. Pearson, 1934)."""
         from scipy.stats import binom
 
-        return int(binom.isf(self.look_risk, members, self.gates.failure_share)) + 1
+        return int(binom.isf(self.look_risk(day), members, self.gates.failure_share)) + 1
 
     def passes_with(self, members: int) -> int:
         """Failures whose share is below ``failure_share`` by the upper Clopper-Pearson bound; where

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from tinyfin import schema
 from tinyfin.data.transactions import ACTIONS
 from tinyfin.features.catalogue import reason_text
-from tinyfin.schema import HOST_FIELDS
 from tinyfin.serving.bodies import ActionName
 from tinyfin.twin import FLAGS, Verdict, error_name
 
-__all__ = ["Fields", "Result", "ScoredTransaction", "result", "verdicts"]
+__all__ = ["Result", "ScoredTransaction", "fields_answer", "result", "verdicts"]
 
 _Q32 = 2.0**32
 
@@ -47,15 +47,17 @@ class Result(_Answer):
     message: str | None = Field(description="why it was refused")
 
 
-_FIELDS: dict[str, Any] = {
-    spec.name: (int | None, Field(description=spec.doc)) for spec in HOST_FIELDS
-}
-Fields = create_model(
-    "Fields",
-    __base__=_Answer,
-    __doc__="The host's fields of a card; null where the host knows nothing.",
-    **_FIELDS,
-)
+def fields_answer(specs: Sequence[schema.Field]) -> type[BaseModel]:
+    """The answer that has these fields."""
+    fields: dict[str, Any] = {
+        spec.name: (int | None, Field(description=spec.doc)) for spec in specs
+    }
+    return create_model(
+        "Fields",
+        __base__=_Answer,
+        __doc__="The host's fields of a card; null where the host knows nothing.",
+        **fields,
+    )
 
 
 def verdicts(

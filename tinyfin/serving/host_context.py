@@ -8,6 +8,7 @@ per card, so the same events in the same order give the same fields.
 from __future__ import annotations
 
 import hashlib
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,12 @@ import numpy.typing as npt
 
 from tinyfin.data.transactions import RESULTS
 from tinyfin.errors import InputError
-from tinyfin.schema import HOST_FIELDS, PAYMENT
-from tinyfin.training.host_fields import card_program, host_values
+from tinyfin.progress import stage
+from tinyfin.schema import PAYMENT
+from tinyfin.serving import state_files
+from tinyfin.training.card_odds import CardOdds
+from tinyfin.training.host_fields import card_program, host_specs, host_values
+from tinyfin.twin import error_name
 from tinyfin.twin._native import NativeCards, card_shards
 
 __all__ = ["Events", "HostContext", "Notice", "Outcome", "Request", "shard_of"]
@@ -28,6 +33,11 @@ __all__ = ["Events", "HostContext", "Notice", "Outcome", "Request", "shard_of"]
 MAX_CARDS = 2**31
 MAX_SHARDS = 2**16 - 1
 _AMOUNT = PAYMENT.index("amount_minor")
+_MAGIC = b"TFHC"
+_HEAD = struct.Struct("<4sHH16sHHIQ24s")
+_CARDS = 1 << 12
+"""Cards of a snapshot that are read or written at a time."""
+_ADVICE = "restore an older snapshot, or start without one"
 _Kind = TypeVar("_Kind", bound=np.integer)
 
 
@@ -113,7 +123,14 @@ class HostContext:
     for each other and release the GIL. Nothing takes a card number: a token is a keyed 64-bit hash.
     """
 
-    def __init__(self, cards: int = 1_000_000, *, shard: int = 0, shards: int = 1) -> None:
+    def __init__(
+        self,
+        cards: int = 1_000_000,
+        *,
+        shard: int = 0,
+        shards: int = 1,
+        odds: CardOdds | None = None,
+    ) -> None:
         if not 1 <= cards <= MAX_CARDS:
             raise InputError(f"cards = {cards}: a context holds 1 to {MAX_CARDS} of them")
         if not (1 <= shards <= MAX_SHARDS and 0 <= shard < shards):
@@ -121,7 +138,9 @@ class HostContext:
                 f"shard {shard} of {shards}: shards are 1 to {MAX_SHARDS}, numbered from 0"
             )
         self.cards, self.shard, self.shards = cards, shard, shards
-        self._schema, self._program = card_program(PAYMENT)
+        self.specs = host_specs(odds)
+        """The fields that :meth:`fields` gives."""
+        self._schema, self._program = card_program(PAYMENT, odds)
         self.program_id = hashlib.blake2b(self._schema + self._program, digest_size=16).digest()
         """Of what fields are computed with; a snapshot has it."""
         self._lock = threading.RLock()
@@ -181,15 +200,15 @@ class HostContext:
         tokens = _column("token", [token], np.uint64)
         values = self.look_up(tokens, _column("t_s", [t_s], np.uint32))[0].tolist()
         return {
-            spec.name: None if value < 0 else value
-            for spec, value in zip(HOST_FIELDS, values, strict=True)
+            spec.name: None if value == spec.missing else value
+            for spec, value in zip(self.specs, values, strict=True)
         }
 
     def look_up(
         self, tokens: npt.NDArray[np.uint64], t_s: npt.NDArray[np.uint32]
     ) -> npt.NDArray[np.int64]:
-        """:meth:`fields` of n cards: int64[n, 6] in the order of ``HOST_FIELDS``, -1 where the host
-        knows nothing."""
+        """:meth:`fields` of n cards: int64[n, 6] in the order of ``specs``, int64[n, 8] with odds;
+        each field's number for missing where the host knows nothing."""
         if tokens.shape != t_s.shape or tokens.ndim != 1:
             raise InputError(f"tokens {tokens.shape} and times {t_s.shape}: give one time per card")
         has_card = tokens != 0
@@ -202,7 +221,7 @@ class HostContext:
                 features,
             )
         values = host_values(features)
-        values[~has_card] = -1
+        values[~has_card] = [spec.missing for spec in self.specs]
         return values
 
     def forget(self, token: int) -> bool:
@@ -223,16 +242,17 @@ class HostContext:
         """The same, with updates between the steps: whoever restores it repeats the events that
         came after this call, by their numbers. ``sync_journal`` is called before the file takes its
         name: it brings to the disk the events that the states hold."""
-        from tinyfin.serving.host_snapshot import Head, write_snapshot
-
         states = self._states
-        head = Head(self.program_id, self.shard, self.shards, states.image_bytes, self.next)
+        facts = self.program_id, self.shard, self.shards, states.image_bytes, self.next, bytes(24)
 
-        def export(first: int, last: int) -> bytes:
-            with self._lock:
-                return states.export_cards(first, last)
+        def pieces() -> Iterator[bytes]:
+            yield _HEAD.pack(_MAGIC, state_files.FORMAT, _HEAD.size, *facts)
+            for first in range(0, states.slots, _CARDS):
+                with self._lock:
+                    piece = states.export_cards(first, first + _CARDS)
+                yield piece
 
-        return write_snapshot(path, head, states.slots, export, sync_journal)
+        return state_files.writing(path, pieces(), sync_journal)
 
     def restore(self, path: str | Path) -> int:
         """Put the cards of a snapshot in the place of those here; returns the number of the first
@@ -241,13 +261,41 @@ class HostContext:
         Raises InputError for a file that is damaged, of a newer format, of another program or
         another shard, or has more cards; nothing has changed then.
         """
-        from tinyfin.serving.host_snapshot import read_snapshot
-
         states = self._empty()
-        first = read_snapshot(path, self.program_id, self.shard, self.shards, states, self.cards)
+        with state_files.reading(path, _ADVICE) as file:
+            program_id, shard, shards, image_bytes, sequence, zero = file.facts(
+                _HEAD, _MAGIC, "snapshot of cards"
+            )
+            if program_id != self.program_id or image_bytes != states.image_bytes:
+                raise InputError(
+                    f"{path}: holds states of the program {program_id.hex()}, and this context "
+                    f"has {self.program_id.hex()}; start without it, or with the tinyfin and the "
+                    "odds that wrote it"
+                )
+            if (shard, shards) != (self.shard, self.shards):
+                raise InputError(
+                    f"{path}: holds shard {shard} of {shards}, and this is shard {self.shard} of "
+                    f"{self.shards}; restore it there"
+                )
+            cards, rest = divmod(file.left, image_bytes)
+            if rest or any(zero):
+                raise file.damaged("its size or its header breaks a rule")
+            if cards > self.cards:
+                raise InputError(
+                    f"{path}: holds {cards} cards, and there is space for {self.cards}; make the "
+                    "context larger"
+                )
+            with stage(f"restoring {path}", cards, "cards") as running:
+                for at in range(0, cards, _CARDS):
+                    count = min(cards - at, _CARDS)
+                    if rc := states.import_cards(file.take(count * image_bytes)):
+                        raise file.damaged(error_name(rc))
+                    running.step(count)
+            file.end()
+        states.in_order()
         with self._lock:
-            self._states, self.next = states, first
-        return first
+            self._states, self.next = states, int(sequence)
+        return int(sequence)
 
     def require_own(self, tokens: npt.NDArray[np.uint64]) -> None:
         """InputError for a card of another shard."""

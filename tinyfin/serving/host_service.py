@@ -15,8 +15,7 @@ from prometheus_client import Gauge
 
 from tinyfin.data.transactions import RESULTS
 from tinyfin.errors import InputError
-from tinyfin.schema import HOST_FIELDS
-from tinyfin.serving.answers import Fields, Result, result
+from tinyfin.serving.answers import Result, fields_answer, result
 from tinyfin.serving.bodies import CardEvent, CardTime, RefusedError, place, seconds
 from tinyfin.serving.host_context import Events, HostContext
 from tinyfin.serving.journal import Journal
@@ -45,7 +44,8 @@ class HostService(Service):
             Gauge(name, what, registry=self.registry).set_function(value)
 
     def operations(self) -> Sequence[Operation]:
-        fields, results = (Fields, "fields", "fields_of_cards"), (Result, "result", "results")
+        answer = fields_answer(self.context.specs)
+        fields, results = (answer, "fields", "fields_of_cards"), (Result, "result", "results")
         return (
             Operation("/fields", self.fields, CardTime, "cards", *fields),
             Operation("/events", self.events, CardEvent, "events", *results),
@@ -68,9 +68,14 @@ class HostService(Service):
         self.cards.require_none({"token": tokens.tolist()})
         times = seconds([item.time for item in items], "cards", "time")[0].astype(np.uint32)
         values = self.context.look_up(tokens, times)
-        names = [spec.name for spec in HOST_FIELDS]
+        specs = self.context.specs
         return [
-            json.dumps({name: None if x < 0 else x for name, x in zip(names, row, strict=True)})
+            json.dumps(
+                {
+                    spec.name: None if x == spec.missing else x
+                    for spec, x in zip(specs, row, strict=True)
+                }
+            )
             for row in values.tolist()
         ]
 

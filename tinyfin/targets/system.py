@@ -104,6 +104,9 @@ PROGRAMS: tuple[SystemProgram, ...] = (
         "",
     ),
     _program(
+        "chromium", "a browser, for the tests of pages", "test", "chromium", "chromium", "chromium"
+    ),
+    _program(
         "pg_ctlcluster",
         "a PostgreSQL, for the tests of `tinyfin fleet campaign --store`",
         "test",

@@ -8,16 +8,19 @@ that the event itself gives it. A known label then multiplies the odds of the co
     (r + (1 - r) q) / q    for a fraud
     1 - r                  for a genuine transaction
 
-q comes from the features that need no notices (:mod:`tinyfin.training.event_odds`). Share,
-durations and the rate at which compromises begin are those under which the labels are most likely
-(expectation maximisation, each share of a grid; Dempster, Laird and Rubin 1977). Frauds that belong
-to a compromise with more than one half are then set aside, and all is fitted again: they say
-nothing of the events of terminals that are not compromised.
+q comes from the features that need no notices (:mod:`tinyfin.training.event_odds`), for each
+terminal by tables that were fitted to others. Share, durations and the rate at which compromises
+begin are those under which the labels are most likely (expectation maximisation, each share of a
+grid; Dempster, Laird and Rubin 1977). Frauds that belong to a compromise with more than one half
+are then set aside, and all is fitted again: they say nothing of the events of terminals that are
+not compromised.
+
+A card is followed in the same way, in the terminal's place (:mod:`tinyfin.training.card_odds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +32,7 @@ from tinyfin.data.transactions import Transactions
 from tinyfin.errors import ConfigError
 from tinyfin.features.compiler import compile_program
 from tinyfin.features.compromise import COMPROMISE_FEATURES
+from tinyfin.features.definition import Feature
 from tinyfin.features.expressions import DAY_S
 from tinyfin.features.selection import select
 from tinyfin.progress import stage
@@ -36,7 +40,7 @@ from tinyfin.training.chunks import computed_features
 from tinyfin.training.event_odds import SCALE, EventOdds, Flags, Matrix, fit_event_odds
 from tinyfin.training.notices import label_fed
 
-__all__ = ["Durations", "fit_durations", "learn_compromise"]
+__all__ = ["Durations", "fit_compromise", "fit_durations", "learn_compromise"]
 
 _EVIDENCE = 16.0
 _SHARES = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 0.95, 0.99)
@@ -47,6 +51,7 @@ _CUTS = 32
 _REMEMBERED = 24
 _MOST_DAYS = 128
 _ROUNDS, _STEPS = 2, 60
+_FOLDS = 3
 _LEAST_GAIN = 5.0
 """Nats; with less the labels show no compromises."""
 _USUAL_SHARE = 0.5
@@ -98,6 +103,27 @@ def learn_compromise(
             "features.names: event_odds and its like need a feature that needs no notices, such as "
             "amt_log; name one more"
         )
+    learned, words = fit_compromise(config, tx, inputs, fit, rows, fraud)
+    note(f"compromised terminals: {words}")
+    features_section = config.features.model_copy(update={"compromise": learned})
+    return replace(config, features=features_section), learned
+
+
+def fit_compromise(
+    config: Config,
+    tx: Transactions,
+    inputs: Sequence[Feature],
+    fit: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+    fraud: Flags,
+    *,
+    whose: str = "terminal",
+    days: int = _MOST_DAYS,
+    remembered: int = _REMEMBERED,
+) -> tuple[Compromise, str]:
+    """What the labels ``fraud`` of ``rows``, some of the rows ``fit``, say of each terminal, and
+    that in words; odds of an event by ``inputs``. At most so many ``days`` of labels are read, and
+    so many events ``remembered``."""
     until_s = int(tx.t_mono_s[fit].max()) + 1
     program = compile_program(inputs, config.schema, **config.features.capacities)
     name = "features that need no notices"
@@ -106,19 +132,41 @@ def learn_compromise(
     day = (tx.t_mono_s[rows] // DAY_S).astype(np.int64)
     names = [feature.name for feature in inputs]
     own = np.ones(len(rows), np.bool_)
-    with stage("compromised terminals"):
+    with stage(f"compromised {whose}s"):
         for _ in range(_ROUNDS):
-            events = fit_event_odds(features, fraud, own, names)
-            odds = events.of(features, names)
+            odds = _of_others(features, fraud, own, names, terminal)
             q = 1.0 / (1.0 + np.exp2(-odds / SCALE))
             durations, belongs = fit_durations(terminal, day, fraud, q)
             own = ~(fraud & (belongs > 0.5))
-    learned = _integers(events, odds, fraud & own, durations, _waiting(tx, fit, rows))
+        events = fit_event_odds(features, fraud, own, names)
+    odds = events.of(features, names)
+    learned = _integers(
+        events, odds, fraud & own, durations, _waiting(tx, fit, rows), days, remembered
+    )
     if config.data.notices != "both":  # genuine transactions are never reported
         learned = learned.model_copy(update={"genuine": 0})
-    note(_words(durations, int((~own).sum()), int(fraud.sum())))
-    features_section = config.features.model_copy(update={"compromise": learned})
-    return replace(config, features=features_section), learned
+    return learned, _words(durations, int((~own).sum()), int(fraud.sum()), whose)
+
+
+def _of_others(
+    features: npt.NDArray[np.int16],
+    fraud: Flags,
+    own: Flags,
+    names: Sequence[str],
+    terminal: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """Odds of fraud of each row by tables that were fitted to rows of other terminals; where there
+    are too few of them, to all rows."""
+    terminals = int(terminal.max()) + 1
+    if terminals < _FOLDS:
+        return fit_event_odds(features, fraud, own, names).of(features, names)
+    fold = np.random.default_rng(1).permutation(terminals)[terminal] % _FOLDS
+    odds = np.zeros(len(fraud), np.int64)
+    for k in range(_FOLDS):
+        held = fold == k
+        events = fit_event_odds(features[~held], fraud[~held], own[~held], names)
+        odds[held] = events.of(features[held], names)
+    return odds
 
 
 def fit_durations(
@@ -272,9 +320,10 @@ def _integers(
     own_fraud: Flags,
     durations: Durations,
     waiting: float,
+    days: int,
+    remembered: int,
 ) -> Compromise:
     share = durations.share
-
     low, high = int(odds.min()), int(odds.max())
     cuts = np.unique(np.linspace(low, high, _CUTS + 2).astype(np.int64)[1:-1])
     middle = (np.r_[low, cuts] + np.r_[cuts, high]) / 2.0
@@ -283,8 +332,8 @@ def _integers(
     values = np.clip(np.round(evidence), 0, 255).astype(np.int64)
     says = values[np.searchsorted(cuts, odds, side="right")]
     limit = 256
-    if waiting > _REMEMBERED:
-        limit = int(np.quantile(says, _REMEMBERED / waiting, method="lower"))
+    if waiting > remembered:
+        limit = int(np.quantile(says, remembered / waiting, method="lower"))
     rest = says[own_fraud & (says >= limit)]
     usual = int(np.median(rest if len(rest) else says))
     rates = durations.rates or {_DAYS[-1]: _LEAST_RATE}
@@ -302,18 +351,18 @@ def _integers(
             (n, round(_EVIDENCE * float(np.log2(max(rate, _LEAST_RATE)))))
             for n, rate in sorted(rates.items())
         ],
-        days=min(_MOST_DAYS, max(rates) + 14),
-        remembered=min(_REMEMBERED, max(1, round(waiting))),
+        days=min(days, max(rates) + 14),
+        remembered=min(remembered, max(1, round(waiting))),
     )
 
 
-def _words(durations: Durations, explained: int, frauds: int) -> str:
+def _words(durations: Durations, explained: int, frauds: int, whose: str) -> str:
     if not durations.rates:
-        return "compromised terminals: the labels show none"
+        return "the labels show none"
     spans = ", ".join(f"{n} d" for n in sorted(durations.rates))
     rate = sum(durations.rates.values())
     return (
-        f"compromised terminals: one begins in {1 / rate:,.0f} days of a terminal and lasts "
-        f"{spans}; {durations.share:.0%} of its transactions are fraud; {explained} of {frauds} "
+        f"one begins in {1 / rate:,.0f} days of a {whose} and lasts {spans}; "
+        f"{durations.share:.0%} of its transactions are fraud; {explained} of {frauds} "
         "known frauds belong to one"
     )

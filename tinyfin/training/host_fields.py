@@ -34,14 +34,17 @@ from tinyfin.features.expressions import (
     smaller,
     window,
 )
-from tinyfin.schema import HOST_FIELDS, Schema
+from tinyfin.schema import HOST_FIELDS, HOST_ODDS_FIELDS, Field, Schema
+from tinyfin.training.card_odds import CardOdds, learn_card_odds
 
 __all__ = [
     "CREATED",
     "EVENT_TIME",
     "card_program",
     "host_columns",
+    "host_specs",
     "host_values",
+    "learned_card_odds",
     "write_host_fields",
 ]
 
@@ -52,50 +55,77 @@ _MEAN_CAP = (1 << 30) - 1
 KNOWN_S = 180 * DAY_S
 CAPACITIES = {"pending": 4, "terminal_labels": 16}
 """Per card: transactions that wait for their outcome, labels that are remembered."""
+_WITH_ODDS = CAPACITIES | {"pending": 2}
+"""So that ten million cards with their odds fit into 6 GB."""
 
 EVENT_TIME, CREATED = "event_timestamp", "created"
 """Columns of a written table that say for when its fields hold, as feature stores call them."""
 
 
-def host_columns(tx: Transactions, notices: Notices = "both") -> Columns:
-    """The fields of ``HOST_FIELDS`` per transaction, int64[n]; -1 where the host knows nothing.
+def host_specs(odds: CardOdds | None = None) -> tuple[Field, ...]:
+    """The fields that a host sends, without and with learned odds."""
+    return HOST_FIELDS if odds is None else (*HOST_FIELDS, *HOST_ODDS_FIELDS)
+
+
+def host_columns(
+    tx: Transactions, notices: Notices = "both", odds: CardOdds | None = None
+) -> Columns:
+    """The fields of :func:`host_specs` per transaction, int64[n]; each field's number for missing
+    where the host knows nothing.
 
     Raises ConfigError when the schema has no card or no amount.
     """
     from tinyfin.twin import FeatureTwin
 
-    token = _token_field(tx.schema)
-    names = [f.name for f in HOST_FIELDS]
-    out = {name: np.full(len(tx), -1, np.int64) for name in names}
-    rows = np.flatnonzero(tx.has(token) & (tx.column(token) != 0))
+    specs = host_specs(odds)
+    out = {spec.name: np.full(len(tx), spec.missing, np.int64) for spec in specs}
+    rows, mine = _by_card(tx)
     if not len(rows):
         return out
+    schema, program = card_program(tx.schema, odds)
+    twin = FeatureTwin(schema, program, terminals=len(mine.terminals))
+    found = host_values(twin.run(mine, event_stream(mine, notices)).features)
+    for spec, values in zip(specs, found.T, strict=True):
+        out[spec.name][rows] = values
+    return out
+
+
+def learned_card_odds(
+    tx: Transactions, config: Config, until_s: int, *, note: Callable[[str], None] = lambda _: None
+) -> CardOdds:
+    """The odds of compromised cards, learned from labels known at ``until_s``. Raises DataError,
+    ConfigError."""
+    return learn_card_odds(_by_card(tx)[1], config, until_s, _WITH_ODDS, note=note)
+
+
+def _by_card(tx: Transactions) -> tuple[npt.NDArray[np.int64], Transactions]:
+    """The rows with a card, and their transactions, with the card in the terminal's place."""
+    token = _token_field(tx.schema)
+    rows = np.flatnonzero(tx.has(token) & (tx.column(token) != 0))
     mine = tx.take(rows)
     cards, card = np.unique(mine.column(token), return_inverse=True)
-    mine = replace(
+    return rows, replace(
         mine,
         terminal=card.astype(np.int32),
         terminals=tuple(map(str, cards.tolist())),
         id=np.arange(1, len(rows) + 1, dtype=np.uint64),
     )
-    schema, program = card_program(tx.schema)
-    twin = FeatureTwin(schema, program, terminals=len(cards))
-    found = host_values(twin.run(mine, event_stream(mine, notices)).features)
-    for name, values in zip(names, found.T, strict=True):
-        out[name][rows] = values
-    return out
 
 
-def card_program(schema: Schema) -> tuple[bytes, bytes]:
+def card_program(schema: Schema, odds: CardOdds | None = None) -> tuple[bytes, bytes]:
     """The payloads of SCHM and PROG with which an engine follows one card."""
     from tinyfin.pack.sections import encode_schema
 
-    return encode_schema(schema), compile_program(_FEATURES, schema, **CAPACITIES).payload
+    features = _FEATURES if odds is None else [*_FEATURES, *odds.features()]
+    capacities = CAPACITIES if odds is None else _WITH_ODDS
+    return encode_schema(schema), compile_program(features, schema, **capacities).payload
 
 
 def host_values(features: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
-    """What those features say: int16[n, 8] to int64[n, 6] in the order of ``HOST_FIELDS``."""
-    part = dict(zip((f.name for f in _FEATURES), features.astype(np.int64).T, strict=True))
+    """What those features say: int16[n, 8] to int64[n, 6], int16[n, 10] to int64[n, 8], in the
+    order of :func:`host_specs`."""
+    columns = features.astype(np.int64).T
+    part = dict(zip((f.name for f in _FEATURES), columns, strict=False))
     named = {
         "host_card_count_1d": part["count_1d"],
         "host_card_count_7d": part["count_7d"],
@@ -104,7 +134,8 @@ def host_values(features: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:
         "host_card_mean_7d_minor": part["mean_7d_high"] * _PART + part["mean_7d_low"],
         "host_card_known_frauds": part["frauds"],
     }
-    return np.stack([named[spec.name] for spec in HOST_FIELDS], axis=1)
+    found = [named[spec.name] for spec in HOST_FIELDS]
+    return np.stack([*found, *columns[len(_FEATURES) :]], axis=1)
 
 
 class Written(TypedDict):
@@ -121,9 +152,14 @@ def write_host_fields(
     config: Config,
     out: str | Path,
     *,
+    odds: CardOdds | None = None,
+    learn: tuple[Path, int] | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Written:
     """Write the files' rows and columns, and the host's fields after them, as one Parquet file.
+
+    ``odds`` adds those of compromised cards; ``learn`` learns them first, from labels known at a
+    time, and writes them to a file.
 
     ``event_timestamp`` and ``created`` come last: when the fields hold, UTC, and the same with a
     microsecond more for each earlier row of that card in that second, so that one of them is the
@@ -140,7 +176,11 @@ def write_host_fields(
     if writes_csv(out):
         raise InputError(f"{out}: the table is written as Parquet; end the name in .parquet")
     tx = read(paths, config, progress=note)
-    columns = host_columns(tx, config.data.notices)
+    if learn is not None:
+        odds = learned_card_odds(tx, config, learn[1], note=note)
+        files.write(learn[0], odds.text().encode())
+    specs = host_specs(odds)
+    columns = host_columns(tx, config.data.notices, odds)
     tables = []
     for path in paths:
         names = column_names(path, config.data)
@@ -156,10 +196,12 @@ def write_host_fields(
         raise DataError(f"the files differ in their columns: {error}; give them one by one") from (
             error
         )
-    for spec in HOST_FIELDS:
+    for spec in specs:
         values = columns[spec.name]
         kind = pa.int32() if spec.type == "i32" else pa.int64()
-        table = table.append_column(spec.name, pa.array(values, mask=values < 0).cast(kind))
+        table = table.append_column(
+            spec.name, pa.array(values, mask=values == spec.missing).cast(kind)
+        )
     seconds = tx.t_mono_s.astype(np.int64) + EPOCH_UNIX_S
     for name, more in ((EVENT_TIME, 0), (CREATED, _earlier(tx))):
         times = pa.array(seconds * 10**6 + more, pa.timestamp("us", "UTC"))

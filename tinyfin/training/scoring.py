@@ -243,7 +243,10 @@ class Scoring:
     first: int
     """Input rows before it are warm-up."""
     counts: Counts
-    _chunks: Callable[[], Iterator[Transactions]]
+    keys: Sequence[bytes]
+    """Public keys that are trusted."""
+    chunks: Callable[[], Iterator[Transactions]]
+    """Reads all rows again, warm-up first."""
     _rows: int
 
     @classmethod
@@ -292,6 +295,7 @@ class Scoring:
             tuple(found.terminals),
             first,
             Counts(),
+            keys,
             lambda: read_chunks(sources, config, found, chunk_rows=chunk_rows),
             found.rows,
         )
@@ -308,15 +312,24 @@ class Scoring:
 
     def parts(self) -> Iterator[ScoredPart]:
         """All rows, chunk by chunk; ``counts`` follows. Only once: the twin keeps its state."""
-        return self._parts(self._chunks())
+        return self._parts(self.chunks())
 
     def parts_with(self, other: Twin) -> Iterator[tuple[ScoredPart, Replay]]:
         """:meth:`parts`, each with what another pack of the same schema answers, whose twin was
         made for as many terminals."""
-        own, its = tee(self._chunks())
+        own, its = tee(self.chunks())
         replays = (replay for _, replay in replay_chunks(its, other, self.given))
         for part in self._parts(own):
             yield part, next(replays)
+
+    def begun_with(self, twin: Twin) -> Iterator[Replay]:
+        """What a pack answers whose state begins, cold, with the rows that are reported: a replay
+        for each chunk that has such rows, of those alone."""
+        reported = (tx.take(tx.row >= self.first) for tx in self.chunks())
+        return (
+            replay
+            for _, replay in replay_chunks((tx for tx in reported if len(tx)), twin, self.given)
+        )
 
     def _parts(self, chunks: Iterator[Transactions]) -> Iterator[ScoredPart]:
         known = KnownLabels(len(self.terminals), self.given)

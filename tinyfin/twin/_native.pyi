@@ -96,6 +96,17 @@ class NativeEngine:
         self, terminal: int, pack: bytes, allow_development_key: bool, keys: bytes
     ) -> int: ...
     def begin_trial(self, terminal: int) -> int: ...
+    def begin_apart(self, terminal: int, own: NativeEngine) -> int: ...
+    def count_apart(
+        self,
+        terminal: int,
+        score: int,
+        action: int,
+        own: NativeEngine,
+        own_score: int,
+        own_raw: int,
+        own_flags: int,
+    ) -> int: ...
     def count_probation(
         self, terminal: int, score: int, raw: int, action: int, flags: int
     ) -> int: ...

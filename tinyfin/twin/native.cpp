@@ -404,15 +404,27 @@ public:
         return tfin_probation_trial(&probations_[terminal].of, engine(terminal));
     }
 
+    // The same with the state of this terminal in `own`, which outlives this engine's use of it.
+    int begin_apart(size_t terminal, NativeEngine &own)
+    {
+        return tfin_probation_apart(&probations_[terminal].of, engine(terminal),
+                                    own.engine(terminal));
+    }
+
     int count_probation(size_t terminal, uint32_t score, int32_t raw, uint8_t action,
                         uint16_t flags)
     {
-        tfin_verdict v{};
-        v.score_q32 = score;
-        v.raw = raw;
-        v.action = action;
-        v.flags = flags;
+        const tfin_verdict v = verdict_of(score, raw, action, flags);
         return tfin_probation_count(&probations_.at(terminal).of, &v);
+    }
+
+    int count_apart(size_t terminal, uint32_t score, uint8_t action, NativeEngine &own,
+                    uint32_t own_score, int32_t own_raw, uint16_t own_flags)
+    {
+        const tfin_verdict v = verdict_of(score, 0, action, 0);
+        const tfin_verdict o = verdict_of(own_score, own_raw, 0, own_flags);
+        return tfin_probation_count_apart(&probations_.at(terminal).of, own.engine(terminal), &v,
+                                          &o);
     }
 
     int probation_result(size_t terminal) const
@@ -509,6 +521,16 @@ private:
         size_t n_features;
         size_t n_outputs;
     };
+
+    static tfin_verdict verdict_of(uint32_t score, int32_t raw, uint8_t action, uint16_t flags)
+    {
+        tfin_verdict v{};
+        v.score_q32 = score;
+        v.raw = raw;
+        v.action = action;
+        v.flags = flags;
+        return v;
+    }
 
     struct Probation {
         Memory pack;
@@ -843,6 +865,8 @@ NB_MODULE(_native, m)
         .def("state_digest", &NativeEngine::state_digest)
         .def("begin_shadow", &NativeEngine::begin_shadow)
         .def("begin_trial", &NativeEngine::begin_trial)
+        .def("begin_apart", &NativeEngine::begin_apart)
+        .def("count_apart", &NativeEngine::count_apart)
         .def("count_probation", &NativeEngine::count_probation)
         .def("probation_result", &NativeEngine::probation_result)
         .def("probation_advances", &NativeEngine::probation_advances)

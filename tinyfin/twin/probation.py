@@ -16,21 +16,26 @@ class Probation:
     """The probation of a pack at one terminal of ``twin``, by its own bounds (section PROB).
 
     With ``candidate`` that pack scores in the shadow of the twin's; without, the twin's pack is on
-    trial. ``keys`` are trusted like the development key. Raises PackError with the engine's own
-    words: no bounds, another feature program, another parent.
+    trial. A candidate with another feature program is a Twin, whose terminal of the same number has
+    its state: give it every event, outcome and notice, too. ``keys`` are trusted like the
+    development key. Raises PackError with the engine's own words: no bounds, another feature
+    program, another parent.
     """
 
     def __init__(
         self,
         twin: Twin,
         terminal: int,
-        candidate: bytes | None = None,
+        candidate: bytes | Twin | None = None,
         *,
         keys: Sequence[bytes] = (),
     ) -> None:
         self._engine, self._terminal = twin._engine, terminal
+        self._own = candidate._engine if isinstance(candidate, Twin) else None
         if candidate is None:
             rc = self._engine.begin_trial(terminal)
+        elif isinstance(candidate, Twin):
+            rc = self._engine.begin_apart(terminal, candidate._engine)
         else:
             rc = self._engine.begin_shadow(terminal, bytes(candidate), True, b"".join(keys))
         if rc != 0:
@@ -41,6 +46,15 @@ class Probation:
         brought the result. The twin's network outputs are then those of the candidate."""
         of = (verdict.score_q32, verdict.raw, verdict.action, verdict.flags)
         return self._engine.count_probation(self._terminal, *of) == 1
+
+    def count_apart(self, verdict: Verdict, shadows: Verdict) -> bool:
+        """The same for a candidate with a state of its own, whose verdict is ``shadows``. An event
+        at which it is COLD is not counted."""
+        if self._own is None:
+            raise InputError("this candidate has no state of its own: count(verdict) counts it")
+        of = (shadows.score_q32, shadows.raw, shadows.flags)
+        both = (verdict.score_q32, verdict.action, self._own, *of)
+        return self._engine.count_apart(self._terminal, *both) == 1
 
     @property
     def result(self) -> str:

@@ -301,9 +301,13 @@ static int check(tfin_commands *c)
     feed(c);
     volatile uint32_t proof = tfin_port_verify(message + size, key, message, size);
     feed(c);
-    /* twice: an instruction may be skipped */
+    /* both twice: an instruction may be skipped */
     if (proof != TFIN_PORT_VERIFIED || proof != TFIN_PORT_VERIFIED) {
         return TFIN_COMMANDS_SIGNATURE;
+    }
+    rc = check_kind(c);
+    if (rc != TFIN_SLOTS_OK) {
+        return rc;
     }
     switch (c->kind) {
     case TFIN_COMMAND: return begun(begin_command(c, c->work));

@@ -87,6 +87,11 @@ static void set_places(tfin_slots *s, uint32_t active, uint32_t other, uint32_t 
 {
     s->journal.now.places = (uint8_t)(active | other << 2 | phase << 4);
     s->watched = 0;
+#ifdef TFIN_SHADOW_STATE
+    if (phase != TFIN_PHASE_TRIAL && s->apart != NULL) {
+        memset(s->apart, 0, sizeof *s->apart);
+    }
+#endif
 }
 
 static void set_reason(tfin_slots *s, enum tfin_slots_reason reason)
@@ -350,6 +355,19 @@ int tfin_slots_end(tfin_slots *s, void *header)
 
 /* ----------------------------------------------------------------------------- trial and after */
 
+/* Of the other pack, which is STAGED. */
+static int can_shadow(const tfin_slots *s)
+{
+    const void *pack = tfin_port_flash_at(slot_of(s)->address);
+    uint32_t size = slot_of(s)->size;
+#ifdef TFIN_SHADOW_STATE
+    if (s->apart != NULL && tfin_probation_possible_apart(s->engine, pack, size)) {
+        return 1;
+    }
+#endif
+    return tfin_probation_possible(s->engine, pack, size);
+}
+
 int tfin_slots_command(tfin_slots *s, enum tfin_slots_command command)
 {
     tfin_journal_record *now = &s->journal.now;
@@ -366,9 +384,7 @@ int tfin_slots_command(tfin_slots *s, enum tfin_slots_command command)
             (phase != TFIN_PHASE_SHADOW || command != TFIN_SLOTS_TRY)) {
             break;
         }
-        if (command == TFIN_SLOTS_ACTIVATE && s->running == active &&
-            tfin_probation_possible(s->engine, tfin_port_flash_at(slot_of(s)->address),
-                                    slot_of(s)->size)) {
+        if (command == TFIN_SLOTS_ACTIVATE && s->running == active && can_shadow(s)) {
             set_places(s, active, other, TFIN_PHASE_SHADOW);
             return mark(s, MARK);
         }
@@ -436,6 +452,12 @@ void tfin_slots_watch(tfin_slots *s, tfin_probation *probation, void *work)
     if (rc == TFIN_OK) {
         rc = tfin_probation_shadow(probation, s->engine, work);
     }
+#ifdef TFIN_SHADOW_STATE
+    if (rc == TFIN_E_STATE_LAYOUT && s->apart != NULL) {
+        rc = tfin_bind(s->apart, work, s->apart_memory, s->memory_bytes);
+        rc = rc == TFIN_OK ? tfin_probation_apart(probation, s->engine, s->apart) : rc;
+    }
+#endif
     if (rc != TFIN_OK) {
         give_up_damaged(s, rc);
         tfin_slots_settle(s);

@@ -9,7 +9,8 @@
  *     tfin_slots_end(header)         the header comes last; then the whole pack is verified: STAGED
  *     tfin_slots_command(ACTIVATE)   SHADOW: from the next boot on it scores what the pack scores
  *                                    that runs, and nobody sees it; for packs that were released
- *                                    with bounds for that (tinyfin_probation.h)
+ *                                    with bounds for that (tinyfin_probation.h), with another
+ *                                    feature program where TFIN_SHADOW_STATE is defined
  *     tfin_slots_command(TRY)        TRIAL: runs from the next boot on; of a pack that cannot run
  *                                    in the shadow, ACTIVATE does the same
  *     tfin_slots_command(ALIVE)      it has worked for a while
@@ -80,6 +81,13 @@ typedef struct tfin_slots {
     tfin_trust *trust;
     tfin_engine *engine;
     uint32_t memory_bytes;
+#ifdef TFIN_SHADOW_STATE
+    /* of a pack in shadow with another feature program; set after tfin_slots_open. The memory has
+     * memory_bytes, too. Closed when its slot may be written, open on until the next boot when the
+     * trial of that pack is to begin. */
+    tfin_engine *apart;
+    void *apart_memory;
+#endif
     const uint8_t *data; /* what is being programmed */
     uint32_t next;       /* LOADING: the offset that the next data has */
     uint32_t end;        /* where `data` ends, or what is erased */

@@ -87,6 +87,16 @@ static uint8_t *record_of(const tfin_state_log *log)
     return log->work + tfin_waiting_size(log->engine);
 }
 
+/* Whether there is space for the state of the engine, in flash and in the work memory. */
+static int fits(const tfin_state_log *log)
+{
+    uint32_t largest;
+    uint32_t notes_bytes = space_of_notes(log, &largest);
+    return log->work_bytes >= tfin_state_log_work_bytes(log->engine, largest) &&
+           log->map->state[0].size >=
+               records_at(log) + notes_bytes + 4u * record_bytes(log->engine);
+}
+
 static void feed(const tfin_state_log *log)
 {
     if (log->trust != NULL && log->trust->progress != NULL) {
@@ -328,6 +338,23 @@ void tfin_state_log_keep_notes(tfin_state_log *log)
     }
 }
 
+#ifdef TFIN_SHADOW_STATE
+void tfin_state_log_follow(tfin_state_log *log, tfin_engine *engine)
+{
+    tfin_engine *before = log->engine;
+    if (engine == before || !tfin_state_log_works(log)) {
+        return;
+    }
+    settle(log);
+    log->engine = engine;
+    if (fits(log)) {
+        renew(log, 0);
+    } else {
+        log->engine = before;
+    }
+}
+#endif
+
 int tfin_state_log_save(tfin_state_log *log)
 {
     if (!tfin_state_log_works(log)) {
@@ -340,6 +367,34 @@ int tfin_state_log_save(tfin_state_log *log)
 
 /* ---------------------------------------------------------------------------------------- steps */
 
+static int is_erased(const tfin_state_log *log, const void *data, uint32_t size)
+{
+    const uint8_t *bytes = data;
+    while (size-- != 0) {
+        if (bytes[size] != log->map->erased) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int read(const tfin_state_log *log, uint32_t half, uint32_t at, void *out, uint32_t size)
+{
+    return tfin_port_flash_read(area_of(log, half)->address + at, out, size);
+}
+
+/* The other half is blank from `at` to `end`, as far as can be seen. */
+static int other_is_blank(const tfin_state_log *log, uint32_t at, uint32_t end)
+{
+    for (; at < end; at += PIECE) {
+        uint8_t bytes[PIECE];
+        if (!read(log, 1u - log->half, at, bytes, PIECE) || !is_erased(log, bytes, PIECE)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
 /* The image cannot be written: from the beginning. */
 static void fail(tfin_state_log *log)
 {
@@ -351,11 +406,12 @@ static void fail(tfin_state_log *log)
 static void erase_unit(tfin_state_log *log)
 {
     const tfin_flash_area *area = area_of(log, 1u - log->half);
-    if (!tfin_port_flash_erase(area->address + log->at)) {
-        fail(log);
+    uint32_t end = log->at + area->erase_bytes;
+    if (!tfin_port_flash_erase(area->address + log->at) || !other_is_blank(log, log->at, end)) {
+        fail(log); /* old records behind a new image would count */
         return;
     }
-    log->at += area->erase_bytes;
+    log->at = end;
     if (log->at == area->size) {
         log->job = log->job == ERASE ? IMAGE : REST;
         log->at = 0;
@@ -404,6 +460,8 @@ static void write_header(tfin_state_log *log)
                 .alone = log->alone};
     h.crc = tfin_crc32(0, &h, offsetof(header, crc));
     if (!write(log, 1u - log->half, log->job == COPY_1 ? 0 : HEADER_BYTES, &h, sizeof h)) {
+        /* a second header that was begun counts at the next boot: nothing goes behind the other */
+        log->grows = (uint8_t)(log->grows && log->job == COPY_1);
         fail(log);
         return;
     }
@@ -452,22 +510,6 @@ int tfin_state_log_step(tfin_state_log *log)
 }
 
 /* --------------------------------------------------------------------------------- coming back */
-
-static int is_erased(const tfin_state_log *log, const void *data, uint32_t size)
-{
-    const uint8_t *bytes = data;
-    while (size-- != 0) {
-        if (bytes[size] != log->map->erased) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-static int read(const tfin_state_log *log, uint32_t half, uint32_t at, void *out, uint32_t size)
-{
-    return tfin_port_flash_read(area_of(log, half)->address + at, out, size);
-}
 
 /* What a half's header says; sequence 0 without a valid one. Returns whether the second copy was
  * begun: the first one was certain by then. */
@@ -578,19 +620,6 @@ static void restore_events(tfin_state_log *log)
     }
 }
 
-/* The other half is blank, as far as can be seen. */
-static int other_is_blank(const tfin_state_log *log)
-{
-    uint32_t other = 1u - log->half;
-    for (uint32_t at = 0; at < area_of(log, other)->size; at += PIECE) {
-        uint8_t bytes[PIECE];
-        if (!read(log, other, at, bytes, PIECE) || !is_erased(log, bytes, PIECE)) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
 void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_engine *engine,
                          void *work, uint32_t work_bytes, const tfin_trust *trust,
                          const tfin_state_note *notes, uint32_t note_count)
@@ -607,10 +636,7 @@ void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_en
         log->map = NULL;
         return;
     }
-    uint32_t largest;
-    uint32_t notes_bytes = space_of_notes(log, &largest);
-    if (work_bytes < tfin_state_log_work_bytes(engine, largest) ||
-        map->state[0].size < records_at(log) + notes_bytes + 4u * record_bytes(engine)) {
+    if (!fits(log)) {
         log->map = NULL;
         return;
     }
@@ -629,7 +655,7 @@ void tfin_state_log_open(tfin_state_log *log, const tfin_flash_map *map, tfin_en
             log->found = TFIN_STATE_FOUND;
             log->half = (uint8_t)half;
             restore_events(log);
-            if (h[half].alone && !other_is_blank(log)) {
+            if (h[half].alone && !other_is_blank(log, 0, map->state[0].size)) {
                 log->job = ERASE_OLD;
             }
             return;

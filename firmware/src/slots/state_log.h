@@ -95,6 +95,12 @@ int tfin_state_log_erase_card(tfin_state_log *log, uint64_t token);
 /* A new image at once; what was kept before is erased. 1, or 0 when the flash does not take it. */
 int tfin_state_log_save(tfin_state_log *log);
 
+#ifdef TFIN_SHADOW_STATE
+/* From now on the log keeps the state of this engine, of which an image is written at once: for a
+ * pack that the next boot runs. Nothing changes where the flash has no space for it. */
+void tfin_state_log_follow(tfin_state_log *log, tfin_engine *engine);
+#endif
+
 /* Appends the notes, where anything can be appended; a new image has them anyway. */
 void tfin_state_log_keep_notes(tfin_state_log *log);
 

@@ -29,6 +29,7 @@ __all__ = [
     "DEFAULT",
     "FEATURES",
     "HOST",
+    "HOST_ODDS",
     "LABEL_FREE",
     "REASONS",
     "SETS",
@@ -143,10 +144,13 @@ LABEL_FREE: tuple[str, ...] = (
 )
 """For families without labels: features that merely describe would hide those that distinguish."""
 
-HOST: tuple[str, ...] = tuple(feature.name for feature in host.FEATURES)
+HOST_ODDS: tuple[str, ...] = ("host_compromised_odds", "host_compromised_ever_odds")
+"""What labels say of the card at the host, of the schema ``payment_host_odds``."""
+
+HOST: tuple[str, ...] = tuple(f.name for f in host.FEATURES if f.name not in HOST_ODDS)
 """What an authorisation host knows of the card, of the schema ``payment_host``."""
 
-ALL: tuple[str, ...] = tuple(feature.name for feature in FEATURES if feature.name not in HOST)
+ALL: tuple[str, ...] = tuple(f.name for f in FEATURES if f.name not in (*HOST, *HOST_ODDS))
 """All that the payment schema can feed, to see what it needs; no model wants all of it."""
 
 SETS: Mapping[str, tuple[str, ...]] = {

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an authorisation host knows of the card, at all terminals.
 
-A field is -1 where the host does not supply it. A ratio to a mean that is -1 is 64, and a count of
--1 gives no reason.
+A field is -1 where the host does not supply it, odds are -32768. A ratio to a mean that is -1 is
+64, and a count of -1 gives no reason. Odds give theirs from even ones on: only a known fraud can
+raise them so far.
 """
 
 from __future__ import annotations
@@ -93,5 +94,28 @@ FEATURES: tuple[Feature, ...] = (
         "how much the card usually spends",
         "before",
         log2(_MEAN),
+    ),
+    Feature(
+        "host_compromised_odds",
+        309,
+        36,
+        "256 * log2 odds that this card is compromised now, by its labels known at the host; "
+        "training fits how often, how long and how completely cards are",
+        "compromised card",
+        "before",
+        field("host_card_compromised_odds"),
+        side="above",
+        neutral=0,
+    ),
+    Feature(
+        "host_compromised_ever_odds",
+        310,
+        36,
+        "256 * log2 odds that this card was compromised in the days that are read",
+        "compromised card",
+        "before",
+        field("host_card_compromised_ever_odds"),
+        side="above",
+        neutral=0,
     ),
 )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from tinyfin.errors import ModelError
 from tinyfin.pack.integer_model import MAX_DEPTH, MAX_TERMS, Forest
-from tinyfin.progress import shown
+from tinyfin.progress import stage
 from tinyfin.quantization.own_models.run_inputs import RunInputs
 from tinyfin.results.run import FitFacts
 from tinyfin.training.families import FittedIntegers
@@ -76,8 +76,11 @@ def fitted(
     low, high = inputs.values(columns, ensemble.scaler, where)
     moved: set[int] = set()
     splits = _Splits(ensemble, low, high, moved)
-    trees = shown("reading the trees", ensemble.trees, "trees")
-    found = [_on_codes(splits, tree, f"{where}: tree {i}") for i, tree in enumerate(trees)]
+    found = []
+    with stage("reading the trees", len(ensemble.trees), "trees") as reading:
+        for i, tree in enumerate(ensemble.trees):
+            found.append(_on_codes(splits, tree, f"{where}: tree {i}"))
+            reading.step()
     depth = max(1, max(one.depth for one in found))
     whole = [_complete(one, depth, columns) for one in found]
     feature, threshold, value = (np.stack(part) for part in zip(*whole, strict=True))

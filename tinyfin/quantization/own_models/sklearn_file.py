@@ -12,7 +12,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -138,8 +138,8 @@ def _read(estimator: Estimator, factor: float) -> Layers | Ensemble:
                 f"step {type(scaler).__name__} of the Pipeline; known are {', '.join(_SCALERS)}"
             )
     kinds: dict[type, Callable[[Estimator, list[Estimator], float], Layers | Ensemble]] = {
-        neural_network.MLPClassifier: _perceptron,
-        linear_model.LogisticRegression: _regression,
+        neural_network.MLPClassifier: _dense,
+        linear_model.LogisticRegression: _dense,
         ensemble.RandomForestClassifier: _random_forest,
         ensemble.IsolationForest: _isolation_forest,
         ensemble.HistGradientBoostingClassifier: _histogram_boosting,
@@ -180,24 +180,14 @@ def _scaled(layers: Layers, scalers: list[Estimator]) -> int:
     return x
 
 
-def _perceptron(estimator: Estimator, scalers: list[Estimator], factor: float) -> Layers:
-    activation = _ACTIVATIONS[estimator.activation]
-    return _dense(estimator, scalers, factor, estimator.coefs_, estimator.intercepts_, activation)
-
-
-def _regression(estimator: Estimator, scalers: list[Estimator], factor: float) -> Layers:
-    weights = np.asarray(estimator.coef_).T
-    return _dense(estimator, scalers, factor, [weights], [estimator.intercept_], None)
-
-
-def _dense(
-    estimator: Estimator,
-    scalers: list[Estimator],
-    factor: float,
-    weights: Sequence[npt.ArrayLike],
-    biases: Sequence[npt.ArrayLike],
-    activation: Activation | None,
-) -> Layers:
+def _dense(estimator: Estimator, scalers: list[Estimator], factor: float) -> Layers:
+    """A perceptron, or a logistic regression, which is one without a hidden layer."""
+    if hasattr(estimator, "coefs_"):
+        weights, biases = estimator.coefs_, estimator.intercepts_
+        activation = _ACTIVATIONS[estimator.activation]
+    else:
+        weights, biases = [np.asarray(estimator.coef_).T], [estimator.intercept_]
+        activation = None
     layers = Layers(len(np.asarray(weights[0])), factor)
     layers.names = _names(scalers[0] if scalers else estimator)
     x = _scaled(layers, scalers)

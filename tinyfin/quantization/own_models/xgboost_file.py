@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AliasPath, BaseModel, Field, ValidationError
 
 from tinyfin.documents import first_fault
 from tinyfin.errors import ModelError
@@ -34,8 +34,8 @@ _PLAIN = (
 _Whole = Annotated[int, Field(ge=-(2**31), lt=2**31)]
 
 
-class _TreeParam(BaseModel):
-    size_leaf_vector: str = "1"
+def _at(*place: str, default: object = ...) -> Any:
+    return Field(default, validation_alias=AliasPath(*place))
 
 
 class _Tree(BaseModel):
@@ -46,43 +46,28 @@ class _Tree(BaseModel):
     """Of leaves, their value."""
     split_type: list[_Whole] = []
     """1: by category."""
-    tree_param: _TreeParam = _TreeParam()
+    leaf_values: str = _at("tree_param", "size_leaf_vector", default="1")
+
+
+_BOOSTER = ("learner", "gradient_booster")
+_PARAM = ("learner", "learner_model_param")
 
 
 class _Model(BaseModel):
-    trees: list[_Tree] | None = None
-    """None of gblinear."""
+    """What is read of a file."""
 
-
-class _Booster(BaseModel):
-    name: str
-    model: _Model | None = None
-    gbtree: _Booster | None = None
-    """Of dart, whose trees have weights."""
-    weight_drop: list[float] = []
-
-
-class _Objective(BaseModel):
-    name: str
-
-
-class _ModelParam(BaseModel):
-    base_score: str
-    num_class: str = "0"
-    num_feature: str
-    num_target: str = "1"
-
-
-class _Learner(BaseModel):
-    attributes: dict[str, str] = {}
-    feature_names: list[str] = []
-    gradient_booster: _Booster
-    learner_model_param: _ModelParam
-    objective: _Objective
-
-
-class _File(BaseModel):
-    learner: _Learner
+    booster: str = _at(*_BOOSTER, "name")
+    trees: list[_Tree] | None = _at(*_BOOSTER, "model", "trees", default=None)
+    """None of gblinear, and of dart, whose trees have weights."""
+    dart_trees: list[_Tree] | None = _at(*_BOOSTER, "gbtree", "model", "trees", default=None)
+    weights: list[float] = _at(*_BOOSTER, "weight_drop", default=[])
+    objective: str = _at("learner", "objective", "name")
+    base_score: str = _at(*_PARAM, "base_score")
+    classes: str = _at(*_PARAM, "num_class", default="0")
+    inputs: str = _at(*_PARAM, "num_feature")
+    targets: str = _at(*_PARAM, "num_target", default="1")
+    names: list[str] = _at("learner", "feature_names", default=[])
+    attributes: dict[str, str] = _at("learner", "attributes", default={})
 
 
 def read_xgboost(
@@ -91,9 +76,9 @@ def read_xgboost(
     """The trees of a file of XGBoost. Raises ModelError."""
     try:
         if data[:1] == b"{" and data[1:2] not in b'" \n\r\t':
-            found = _File.model_validate(decode_ubjson(data))
+            found = _Model.model_validate(decode_ubjson(data))
         else:
-            found = _File.model_validate_json(data)
+            found = _Model.model_validate_json(data)
     except ValidationError as error:
         raise ModelError(
             f"{where}: is no model of XGBoost: {first_fault(error)}; write it with "
@@ -101,29 +86,30 @@ def read_xgboost(
         ) from error
     except ValueError as error:
         raise ModelError(f"{where}: is no UBJSON ({error}); write it again") from error
-    return _ensemble(found.learner, where, note)
+    return _ensemble(found, where, note)
 
 
-def _ensemble(learner: _Learner, where: str, note: Callable[[str], None]) -> Ensemble:
-    booster, param = learner.gradient_booster, learner.learner_model_param
-    weights = booster.weight_drop if booster.name == "dart" else []
-    model = booster.gbtree.model if booster.name == "dart" and booster.gbtree else booster.model
-    if booster.name not in ("gbtree", "dart") or model is None or model.trees is None:
+def _ensemble(model: _Model, where: str, note: Callable[[str], None]) -> Ensemble:
+    is_dart = model.booster == "dart"
+    grown, weights = (model.dart_trees, model.weights) if is_dart else (model.trees, [])
+    if model.booster not in ("gbtree", "dart") or grown is None:
         raise ModelError(
-            f"{where}: booster {booster.name}; a terminal runs the trees of gbtree and dart"
+            f"{where}: booster {model.booster}; a terminal runs the trees of gbtree and dart"
         )
-    if param.num_class not in ("0", "1") or param.num_target != "1":
+    if model.classes not in ("0", "1") or model.targets != "1":
         raise ModelError(
-            f"{where}: {param.num_class} classes and {param.num_target} targets; train it with "
+            f"{where}: {model.classes} classes and {model.targets} targets; train it with "
             "objective binary:logistic"
         )
-    if weights and len(weights) != len(model.trees):
-        raise ModelError(f"{where}: {len(weights)} weights of {len(model.trees)} trees")
+    if weights and len(weights) != len(grown):
+        raise ModelError(f"{where}: {len(weights)} weights of {len(grown)} trees")
+    if not model.inputs.isdecimal() or len(model.inputs) > 9:
+        raise ModelError(f"{where}: num_feature {model.inputs!r}; write the file again")
     trees = [
-        _tree(tree, weights[i] if weights else 1.0, f"{where}: tree {i}", learner.feature_names)
-        for i, tree in enumerate(model.trees)
+        _tree(tree, weights[i] if weights else 1.0, f"{where}: tree {i}", model.names)
+        for i, tree in enumerate(grown)
     ]
-    best = learner.attributes.get("best_iteration", "")
+    best = model.attributes.get("best_iteration", "")
     if best.isdecimal() and len(trees) > int(best) + 1:
         note(
             f"{where}: all {len(trees)} trees are taken, also those after the best iteration, "
@@ -131,22 +117,16 @@ def _ensemble(learner: _Learner, where: str, note: Callable[[str], None]) -> Ens
         )
     return Ensemble(
         tuple(trees),
-        _inputs(param, where),
-        base=_base(learner, where),
+        int(model.inputs),
+        base=_base(model, where),
         below=True,
-        names=tuple(learner.feature_names) or None,
+        names=tuple(model.names) or None,
     )
 
 
-def _inputs(param: _ModelParam, where: str) -> int:
-    if not param.num_feature.isdecimal() or len(param.num_feature) > 9:
-        raise ModelError(f"{where}: num_feature {param.num_feature!r}; write the file again")
-    return int(param.num_feature)
-
-
-def _base(learner: _Learner, where: str) -> float:
+def _base(model: _Model, where: str) -> float:
     """What is added to the leaves: the base score as a margin."""
-    text, objective = learner.learner_model_param.base_score, learner.objective.name
+    text, objective = model.base_score, model.objective
     if objective == "binary:logitraw":
         raise ModelError(
             f"{where}: objective {objective}, whose base_score is a probability to some versions "
@@ -168,7 +148,7 @@ def _base(learner: _Learner, where: str) -> float:
 
 
 def _tree(tree: _Tree, weight: float, at: str, names: list[str]) -> Tree:
-    if tree.tree_param.size_leaf_vector not in ("0", "1"):
+    if tree.leaf_values not in ("0", "1"):
         raise ModelError(f"{at}: its leaves are vectors; train without multi_output_tree")
     for feature, by_category in zip(tree.split_indices, tree.split_type, strict=False):
         if by_category:

@@ -4,7 +4,8 @@
  * features, its own network and calibration, after the verdict is out. A table of 16 counts says
  * whether it behaves as it did at its release. Then it is on trial: it runs, and its alerts are
  * counted. The bounds are in the pack itself, under its signature (section PROB; `tinyfin release`
- * writes it). Format: docs/formats/probation.md.
+ * writes it). A pack with other features runs beside a state of its own: tfin_probation_apart.
+ * Format: docs/formats/probation.md.
  *
  *   [example]
  *   static tfin_probation probation;
@@ -84,6 +85,47 @@ int tfin_probation_shadow(tfin_probation *probation, tfin_engine *running,
 /* Begins for the pack that is open and on trial. TFIN_E_ARGUMENT, TFIN_E_CLOSED; TFIN_E_SECTION
  * when it has no bounds for a trial. */
 int tfin_probation_trial(tfin_probation *probation, tfin_engine *running);
+
+/* The same for a pack with another feature program, which needs a state of its own: `own` is an
+ * engine with `candidate` open, in memory of its own, and not begun. The library is to be compiled
+ * with TFIN_SHADOW_STATE. From then on it gets what
+ * `running` gets, right after it: each event that was scored, from the first one on whose verdict
+ * has not the flag CLOCK; each outcome; each notice that `running` has taken; and what sets its
+ * clock, erases a card or resets it. Its scores are no advice. When `own` has a state that begins
+ * again, begin the probation again, too: an image counts what that state has not seen.
+ *
+ *   [example]
+ *   static tfin_engine own;
+ *   static uint8_t own_memory[TINYFIN_MEMORY_BYTES] __attribute__((aligned(TFIN_ALIGN)));
+ *
+ *   int begin_apart(tfin_engine *engine, const tfin_verified *candidate)
+ *   {
+ *       int rc = tfin_bind(&own, candidate, own_memory, sizeof own_memory);
+ *       return rc == TFIN_OK ? tfin_probation_apart(&probation, engine, &own) : rc;
+ *   }
+ *
+ *   void after(const tfin_event *event, const tfin_verdict *verdict)  // which is out
+ *   {
+ *       tfin_verdict shadows;
+ *       if (tfin_score(&own, event, &shadows) == TFIN_OK &&
+ *           tfin_probation_count_apart(&probation, &own, verdict, &shadows) == 1) {
+ *           report(tfin_probation_result(&probation));
+ *       }
+ *   }
+ *   [/example]
+ *
+ * tfin_probation_possible_apart: whether `candidate`, as above, has another feature program, bounds
+ * and a network, and was released to replace a pack with this model; 1 or 0. How much memory it
+ * needs is for who gives it to look at.
+ * tfin_probation_apart: TFIN_E_ARGUMENT, also for two engines in one memory; TFIN_E_CLOSED;
+ * TFIN_E_SECTION, TFIN_E_NO_MODEL, TFIN_E_MODEL as tfin_probation_shadow.
+ * tfin_probation_count_apart: as tfin_probation_count. An event at which `own` is COLD is not
+ * counted: until then its state knows too little. */
+int tfin_probation_possible_apart(const tfin_engine *running, const void *candidate,
+                                  size_t candidate_bytes);
+int tfin_probation_apart(tfin_probation *probation, tfin_engine *running, const tfin_engine *own);
+int tfin_probation_count_apart(tfin_probation *probation, const tfin_engine *own,
+                               const tfin_verdict *verdict, const tfin_verdict *shadows);
 
 /* After each tfin_score that returned TFIN_OK, with its verdict, before any other call of the
  * engine. In shadow it takes as long as a score without features and reasons. 1: this event has

@@ -113,6 +113,21 @@ int tfin_probation_possible(const tfin_engine *running, const void *candidate,
            tfin_section(candidate, SECTION_TAG('P', 'L', 'A', 'N'), &size) != NULL;
 }
 
+#ifdef TFIN_SHADOW_STATE
+int tfin_probation_possible_apart(const tfin_engine *running, const void *candidate,
+                                  size_t candidate_bytes)
+{
+    if (tfin_usable(running) != TFIN_OK || running->plan == NULL ||
+        tfin_memory_size(candidate, candidate_bytes) < 0) {
+        return 0;
+    }
+    uint32_t size;
+    const uint8_t *bounds = bounds_of(candidate);
+    return bounds != NULL && !same_program(running, candidate) && replaces(running, bounds) &&
+           tfin_section(candidate, SECTION_TAG('P', 'L', 'A', 'N'), &size) != NULL;
+}
+#endif
+
 /* ---- beginning */
 
 /* The engine with the pack in shadow in place of the one that runs: features, memory and progress
@@ -181,6 +196,38 @@ int tfin_probation_shadow(tfin_probation *p, tfin_engine *running, const tfin_ve
     begin_body(p, other->pack_id, SHADOWS);
     return TFIN_OK;
 }
+
+#ifdef TFIN_SHADOW_STATE
+int tfin_probation_apart(tfin_probation *p, tfin_engine *running, const tfin_engine *own)
+{
+    if (p == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    memset(p, 0, sizeof *p);
+    int rc = tfin_usable(running);
+    rc = rc == TFIN_OK ? tfin_usable(own) : rc;
+    if (rc != TFIN_OK || own->state == running->state) {
+        return rc != TFIN_OK ? rc : TFIN_E_ARGUMENT;
+    }
+    const uint8_t *bounds = bounds_of(own->pack);
+    if (bounds == NULL) {
+        return TFIN_E_SECTION;
+    }
+    if (running->plan == NULL || own->plan == NULL) {
+        return TFIN_E_NO_MODEL;
+    }
+    if (!replaces(running, bounds)) {
+        return TFIN_E_MODEL;
+    }
+    p->engine = running;
+    p->pack = own->pack;
+    p->bounds = bounds;
+    begin_body(p, own->pack_id, SHADOWS);
+    /* another pack than the one that is open, so that tfin_probation_count counts nothing */
+    memcpy(p->running, own->pack_id, sizeof p->running);
+    return TFIN_OK;
+}
+#endif
 
 int tfin_probation_trial(tfin_probation *p, tfin_engine *running)
 {
@@ -273,24 +320,22 @@ static enum tfin_probation_result judge_look(const tfin_probation *p, const uint
     return tfin_u16(body + BODY_ALERTS) > allowed ? TFIN_PROBATION_ALERTS : TFIN_PROBATION_GOES_ON;
 }
 
-static enum tfin_probation_result count_shadow(tfin_probation *p, const tfin_verdict *parents)
+/* An event of both packs; `view` is overwritten. */
+static enum tfin_probation_result count_both(tfin_probation *p, tfin_engine *view,
+                                             const tfin_verdict *parents, const tfin_verdict *own)
 {
     uint8_t *body = body_of(p);
-    tfin_engine view;
-    tfin_verdict own;
-    look_as_shadow(p, &view);
-    tfin_judge(&view, &own);
-    uint8_t action = tfin_advise(&view, own.score_q32);
-    view.decision = view.thresholds = p->engine->decision; /* the bounds know of no other level */
+    uint8_t action = tfin_advise(view, own->score_q32);
+    view->decision = view->thresholds = p->engine->decision; /* the bounds know of no other level */
     uint32_t row = bin_of(p->bounds + PROB_CUTS, parents->score_q32);
-    uint32_t column = bin_of(p->bounds + PROB_CUTS + 4u * CUTS, own.score_q32);
+    uint32_t column = bin_of(p->bounds + PROB_CUTS + 4u * CUTS, own->score_q32);
     (void)count_one(body + BODY_TABLE + 2u * (BINS * row + column), 1);
     (void)count_one(body + BODY_PARENT_ALERTS,
-                    tfin_advise(&view, parents->score_q32) != TFIN_ACTION_ACCEPT);
+                    tfin_advise(view, parents->score_q32) != TFIN_ACTION_ACCEPT);
     (void)count_one(body + BODY_ALERTS, action != TFIN_ACTION_ACCEPT);
     uint32_t crc = tfin_u32(body + BODY_DIGEST);
-    crc = tfin_crc32(crc, &own.raw, sizeof own.raw);
-    crc = tfin_crc32(crc, &own.score_q32, sizeof own.score_q32);
+    crc = tfin_crc32(crc, &own->raw, sizeof own->raw);
+    crc = tfin_crc32(crc, &own->score_q32, sizeof own->score_q32);
     tfin_put32(body + BODY_DIGEST, tfin_crc32(crc, &action, 1));
     uint32_t events = count_one(body + BODY_EVENTS, 1);
     const uint8_t *look = p->bounds + PROB_HEAD + PROB_LOOK * tfin_u16(body + BODY_LOOKS);
@@ -303,6 +348,15 @@ static enum tfin_probation_result count_shadow(tfin_probation *p, const tfin_ver
         result = TFIN_PROBATION_PASSED;
     }
     return result;
+}
+
+static enum tfin_probation_result count_shadow(tfin_probation *p, const tfin_verdict *parents)
+{
+    tfin_engine view;
+    tfin_verdict own;
+    look_as_shadow(p, &view);
+    tfin_judge(&view, &own);
+    return count_both(p, &view, parents, &own);
 }
 
 static enum tfin_probation_result count_trial(const tfin_probation *p, const tfin_verdict *verdict)
@@ -337,6 +391,28 @@ int tfin_probation_count(tfin_probation *p, const tfin_verdict *verdict)
     body[BODY_RESULT] = (uint8_t)result;
     return result != TFIN_PROBATION_GOES_ON;
 }
+
+#ifdef TFIN_SHADOW_STATE
+int tfin_probation_count_apart(tfin_probation *p, const tfin_engine *own,
+                               const tfin_verdict *verdict, const tfin_verdict *shadows)
+{
+    if (p == NULL || verdict == NULL || shadows == NULL) {
+        return TFIN_E_ARGUMENT;
+    }
+    uint8_t *body = body_of(p);
+    if (body[BODY_RESULT] != TFIN_PROBATION_GOES_ON || tfin_usable(p->engine) != TFIN_OK ||
+        tfin_usable(own) != TFIN_OK || own->pack != p->pack ||
+        memcmp(own->pack_id, p->running, sizeof p->running) != 0 ||
+        !replaces(p->engine, p->bounds) || (shadows->flags & TFIN_FLAG_COLD) != 0) {
+        return 0;
+    }
+    tfin_engine view = *own;
+    view.thresholds = view.decision;
+    enum tfin_probation_result result = count_both(p, &view, verdict, shadows);
+    body[BODY_RESULT] = (uint8_t)result;
+    return result != TFIN_PROBATION_GOES_ON;
+}
+#endif
 
 enum tfin_probation_result tfin_probation_result(const tfin_probation *p)
 {

@@ -39,8 +39,12 @@ void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32])
 uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
                           const uint8_t *message, size_t size)
 {
-    /* crypto_eddsa_check gives 0 or -1 */
-    return TFIN_PORT_VERIFIED ^ (uint32_t)crypto_eddsa_check(signature, public_key, message, size);
+    /* crypto_eddsa_check gives 0 or -1. When the return is skipped, another function may come back
+     * to the line below with 0: then `proof` is wrong for good. */
+    enum { STEP = 0x1357 };
+    volatile uint32_t proof = TFIN_PORT_VERIFIED - STEP;
+    proof = (proof ^ (uint32_t)crypto_eddsa_check(signature, public_key, message, size)) + STEP;
+    return proof;
 }
 
 #ifdef TFIN_SEALED

@@ -20,9 +20,8 @@ from starlette.applications import Starlette
 
 from tinyfin.errors import InputError
 from tinyfin.http_deadlines import impatient
-from tinyfin.serving.web import Limits
 
-__all__ = ["Listening", "known_hosts", "serve"]
+__all__ = ["Listening", "configured", "known_hosts", "serve"]
 
 _KEEP_ALIVE_S = 60
 _ENDING_S = 10
@@ -77,20 +76,22 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
-def serve(
-    app: Starlette, where: Listening, limits: Limits, announce: Callable[[str], None]
-) -> None:
-    """Answer until SIGINT or SIGTERM; ``announce`` gets the address as soon as it is answered at.
-    Raises InputError when the address cannot be used, or a certificate."""
+def configured(
+    app: Starlette, where: Listening, deadline_s: float, connections: int
+) -> uvicorn.Config:
+    """``deadline_s``: for the head of a request. Raises InputError for a certificate that cannot be
+    used."""
     config = uvicorn.Config(
         app,
-        http=impatient(limits.deadline_s),
+        where.host,
+        where.port,
+        http=impatient(deadline_s),
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,  # the logs of others in this process stay as they are
         log_level="error",
-        limit_concurrency=limits.connections,
+        limit_concurrency=connections,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_ENDING_S,
         server_header=False,
@@ -106,6 +107,12 @@ def serve(
         raise InputError(
             f"{names}: cannot be used for TLS: {error}; give PEM files that belong together"
         ) from error
+    return config
+
+
+def serve(config: uvicorn.Config, where: Listening, announce: Callable[[str], None]) -> None:
+    """Answer until SIGINT or SIGTERM; ``announce`` gets the address as soon as it is answered at.
+    Raises InputError when the address cannot be used."""
     with _bound(where) as listener:
         scheme = "http" if where.certificate is None else "https"
         host = f"[{where.host}]" if ":" in where.host else where.host
