@@ -41,7 +41,7 @@ def desk(tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> SimpleNam
     made = registry(tmp_path / "registry")
     held = contents(tmp_path / "run", KEPT)
     pack = held.facts.pack_id
-    made.add([held], key("a"), now_s=START_S + 60)
+    made.add(held.files, key("a"), now_s=START_S + 60)
     made.validate(pack, {}, key("b"), now_s=START_S + 120)
     for name in "bc":
         made.record("approved", pack, {}, key(name), now_s=START_S + 180)

@@ -81,7 +81,7 @@ def test_what_was_pulled_is_what_was_pushed(
     held = contents(Path("run"), {"MODEL_CARD.md": b"# Card", "metrics.json": b"{}"})
     pack = held.facts.pack_id
     made = registry(Path("registry"))
-    made.add([held], key("a"), now_s=START_S)
+    made.add(held.files, key("a"), now_s=START_S)
     made.validate(pack, {}, key("b"), now_s=START_S + 60)
     section = PAGE.split("## Copies\n")[1].split("\n## ")[0]
     push, pull, *rest = commands(host, pack, section)
