@@ -95,7 +95,7 @@ def test_a_released_pack_is_a_version(desk: SimpleNamespace, tmp_path: Path) -> 
     for file, data in {**KEPT, "model.tfpack": pack}.items():
         assert Path(client.download_artifacts(version.run_id, file)).read_bytes() == data
     assert mirrored(desk) == []
-    said = tinyfin("registry mirror --mlflow", desk.uri, "--name", desk.name).output
+    said = tinyfin("registry mirror --mlflow", desk.uri, "--name", desk.name).stdout
     assert said == f"the mirror is as the registry is\nhead {head}\n"
 
 
@@ -124,7 +124,8 @@ def test_a_changed_mirror_is_corrected_and_said(desk: SimpleNamespace, tmp_path:
     client.log_metric(version.run_id, "gate.cold.all", 0.99)
     (tmp_path / "model.tfpack").write_bytes(b"other")
     client.log_artifact(version.run_id, str(tmp_path / "model.tfpack"))
-    client.log_artifact(version.run_id, str(tmp_path / "run" / "public.key"))
+    (tmp_path / "public.key").write_text("public " + "0" * 64)
+    client.log_artifact(version.run_id, str(tmp_path / "public.key"))
     client.delete_run(version.run_id)
     assert tinyfin("registry at --json").stdout == before
     found = mirrored(desk)
