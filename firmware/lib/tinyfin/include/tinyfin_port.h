@@ -27,8 +27,9 @@ void tfin_port_hash_end(tfin_port_hash *hash, uint8_t digest[32]);
 
 /* TFIN_PORT_VERIFIED when `signature` (64 bytes) over `message` verifies under `public_key` (EdDSA
  * over Curve25519 with BLAKE2b, as crypto_eddsa_check of Monocypher), else any other number.
- * Compute it from the result of the check, not by a branch on it: then no single instruction that
- * is skipped gives it. */
+ * Compute it from the result of the check, not by a branch on it, and keep it in a volatile, as
+ * tinyfin_port_monocypher.c does: then no single instruction that is skipped gives it. Without the
+ * volatile a skipped return may come back to the computation with the result of another check. */
 #define TFIN_PORT_VERIFIED 0x5A5A5A5Au
 uint32_t tfin_port_verify(const uint8_t signature[64], const uint8_t public_key[32],
                           const uint8_t *message, size_t size);
