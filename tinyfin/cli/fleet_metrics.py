@@ -4,19 +4,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
 from tinyfin.cli.fleet_carriers import FILE, address, lake_argument
-from tinyfin.cli.output import claim, emit, json_option, note
+from tinyfin.cli.output import as_one, claim, emit, json_option, note
 from tinyfin.cli.trust import public_key_option
+from tinyfin.optional_packages import require
 
 if TYPE_CHECKING:
     from tinyfin.prometheus.figures import Sources
@@ -26,60 +25,64 @@ __all__ = ["fleet_page", "metrics"]
 _STEP_S = 0.5
 
 
-F = TypeVar("F", bound=Callable[..., Any])
+def _sources(
+    lake: Path,
+    packs: tuple[Path, ...],
+    inventory: Path | None,
+    campaigns: bool,
+    url: str | None,
+    folder: Path | None,
+    as_of: dt.datetime | None,
+    public_keys: tuple[Path, ...],
+) -> Sources:
+    require(["duckdb", "scipy", "sqlalchemy"], "for the figures of a fleet")
+    from tinyfin.fleet.lake import Lake, day_number
+    from tinyfin.fleet.monitors import read_strata
+    from tinyfin.prometheus.figures import Sources
+    from tinyfin.registry.contents import opened_in_service
+    from tinyfin.registry.registry import Registry
+    from tinyfin.rollout.store import Store
+
+    opened = Lake(lake)
+    store = url or (f"sqlite:///{opened.path / 'campaigns.sqlite'}" if campaigns else None)
+    return Sources(
+        opened,
+        [opened_in_service(pack, public_keys) for pack in packs],
+        None if inventory is None else read_strata(opened, inventory),
+        None if store is None else Store(store),
+        None if folder is None else Registry(folder),
+        None if as_of is None else day_number(as_of.date()),
+    )
 
 
-def _sourced(function: F) -> F:
-    """Options that say what is looked at; the command gets it opened, as ``sources``."""
-
-    @functools.wraps(function)
-    def opened(
-        lake: Path,
-        packs: tuple[Path, ...],
-        inventory: Path | None,
-        campaigns: bool,
-        url: str | None,
-        folder: Path | None,
-        as_of: dt.datetime | None,
-        public_keys: tuple[Path, ...],
-        **given: Any,
-    ) -> None:
-        def sources() -> Sources:
-            return _sources(lake, packs, inventory, campaigns, url, folder, as_of, public_keys)
-
-        function(sources, **given)
-
-    made: Any = opened
-    for option in (
-        json_option,
-        public_key_option,
-        click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The end of this day."),
-        click.option(
-            "--registry",
-            "folder",
-            type=click.Path(path_type=Path, exists=True, file_okay=False),
-            help="Also packs and requests of this registry.",
-        ),
-        click.option(
-            "--store", "url", envvar="TINYFIN_CAMPAIGNS", help="Their database, if another."
-        ),
-        click.option(
-            "--campaigns", is_flag=True, help="Also campaigns, of campaigns.sqlite in the lake."
-        ),
-        click.option(
-            "--inventory", type=FILE, help="CSV: terminal, its id, and columns that make strata."
-        ),
-        click.option(
-            "--pack",
-            "packs",
-            type=click.Path(path_type=Path, exists=True),
-            multiple=True,
-            help="A run folder or .tfpack in service: also drift, precision and recall.",
-        ),
-        lake_argument,
-    ):
-        made = option(made)
-    return made  # type: ignore[no-any-return]
+_sourced = as_one(
+    "sources",
+    _sources,
+    lake_argument,
+    click.option(
+        "--pack",
+        "packs",
+        type=click.Path(path_type=Path, exists=True),
+        multiple=True,
+        help="A run folder or .tfpack in service: also drift, precision and recall.",
+    ),
+    click.option(
+        "--inventory", type=FILE, help="CSV: terminal, its id, and columns that make strata."
+    ),
+    click.option(
+        "--campaigns", is_flag=True, help="Also campaigns, of campaigns.sqlite in the lake."
+    ),
+    click.option("--store", "url", envvar="TINYFIN_CAMPAIGNS", help="Their database, if another."),
+    click.option(
+        "--registry",
+        "folder",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="Also packs and requests of this registry.",
+    ),
+    click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="The end of this day."),
+    public_key_option,
+    json_option,
+)
 
 
 @click.command("metrics")
@@ -109,7 +112,7 @@ def _sourced(function: F) -> F:
     help="Write rules, routes, a scrape configuration and a board of Grafana there, and end.",
 )
 def metrics(
-    sources_of: Callable[[], Sources],
+    sources: Sources,
     out_path: Path | None,
     http: str | None,
     every_s: float,
@@ -122,17 +125,15 @@ def metrics(
     """Figures of LAKE in Prometheus' text format (docs/metrics.md); on the terminal without --out
     and --http."""
     from tinyfin import files
-    from tinyfin.optional_packages import require
 
     if setup_folder is not None:
         _set_up(setup_folder, as_json)
         return
     if out_path is not None and out_path.suffix != ".prom":
         raise click.UsageError(f"--out {out_path}: the collector reads names that end in .prom")
-    require(["prometheus_client", "duckdb", "scipy", "sqlalchemy"], "for metrics")
+    require(["prometheus_client"], "for metrics")
     from tinyfin.prometheus.figures import exposed
 
-    sources = sources_of()
     if http is not None:
         tls = (certificate, certificate_key, authorities)
         _serve(sources, http, every_s, tls, as_json)
@@ -156,7 +157,7 @@ def metrics(
     required=True,
     help="The page, one HTML file that needs no other.",
 )
-def fleet_page(sources_of: Callable[[], Sources], out_path: Path, as_json: bool) -> None:
+def fleet_page(sources: Sources, out_path: Path, as_json: bool) -> None:
     """LAKE, its campaigns and a registry on one page, up to a day: the newest with reports, or
     --as-of. The same sources make the same bytes."""
     from dataclasses import replace
@@ -164,44 +165,12 @@ def fleet_page(sources_of: Callable[[], Sources], out_path: Path, as_json: bool)
     from tinyfin import files
     from tinyfin.fleet.lake import date_of, newest_day
     from tinyfin.fleet_page import render
-    from tinyfin.optional_packages import require
 
     claim(out_path)
-    require(["duckdb", "scipy", "sqlalchemy"], "for the page of a fleet")
-    sources = sources_of()
     day = newest_day(sources.lake) if sources.day is None else sources.day
     files.write(out_path, render(replace(sources, day=day)))
     facts = {"file": str(out_path), "as_of": str(date_of(day))}
     emit(facts, as_json, f"{out_path}: the fleet up to {date_of(day)}")
-
-
-def _sources(
-    lake: Path,
-    packs: tuple[Path, ...],
-    inventory: Path | None,
-    campaigns: bool,
-    url: str | None,
-    folder: Path | None,
-    as_of: dt.datetime | None,
-    public_keys: tuple[Path, ...],
-) -> Sources:
-    from tinyfin.fleet.lake import Lake, day_number
-    from tinyfin.fleet.monitors import read_strata
-    from tinyfin.prometheus.figures import Sources
-    from tinyfin.registry.contents import opened_in_service
-    from tinyfin.registry.registry import Registry
-    from tinyfin.rollout.store import Store
-
-    opened = Lake(lake)
-    store = url or (f"sqlite:///{opened.path / 'campaigns.sqlite'}" if campaigns else None)
-    return Sources(
-        opened,
-        [opened_in_service(pack, public_keys) for pack in packs],
-        None if inventory is None else read_strata(opened, inventory),
-        None if store is None else Store(store),
-        None if folder is None else Registry(folder),
-        None if as_of is None else day_number(as_of.date()),
-    )
 
 
 def _set_up(folder: Path, as_json: bool) -> None:

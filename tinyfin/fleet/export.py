@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -197,7 +197,7 @@ def to_database(lake: Lake, url: str, *, others: bool = False) -> dict[str, int]
 def _table(name: str, schema: pa.Schema, columns: Mapping[str, Column]) -> sa.Table:
     import sqlalchemy as sa
 
-    def kind(of: pa.DataType) -> Any:
+    def kind(of: pa.DataType) -> type[sa.Boolean | sa.Date | sa.BigInteger | sa.Text]:
         if pa.types.is_boolean(of):
             return sa.Boolean
         if pa.types.is_date(of):

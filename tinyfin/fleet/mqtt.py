@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinyfin import optional_packages
 from tinyfin.errors import InputError, LinkError
@@ -21,6 +21,7 @@ from tinyfin.fleet.admission import Admission, Refused
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
+    from paho.mqtt.reasoncodes import ReasonCode
 
 __all__ = ["Broker", "subscribed"]
 
@@ -63,13 +64,13 @@ def subscribed(
     answers: queue.SimpleQueue[str] = queue.SimpleQueue()
     """Why the broker does not let it in; empty: it does."""
 
-    def connected(client: Client, _: object, __: object, code: Any, ___: object) -> None:
+    def connected(client: Client, _: object, __: object, code: ReasonCode, ___: object) -> None:
         if code.is_failure:
             answers.put(str(code))
         else:
             client.subscribe(broker.topic, _QOS)
 
-    def granted(_: Client, __: object, ___: int, codes: Any, ____: object) -> None:
+    def granted(_: Client, __: object, ___: int, codes: list[ReasonCode], ____: object) -> None:
         answers.put(", ".join(str(code) for code in codes if code.is_failure))
 
     def closed(_: Client, __: object, ___: object, code: object, ____: object) -> None:
