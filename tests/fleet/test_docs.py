@@ -89,7 +89,8 @@ def test_drift_and_a_request(
     assert "<svg" in (tmp_path / "drift.html").read_text()
     assert "age: to be reviewed by 2025-03-01" in said[1]
     [request] = requests_of(log)
-    assert request.answer is None
+    assert request.answer is not None
+    assert request.answer.detail["why"] == "the shops changed their prices"
 
 
 def test_every_cause_is_named() -> None:

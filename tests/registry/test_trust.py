@@ -149,7 +149,9 @@ KNOWN_TO_THE_LOG = {
 def test_what_is_not_as_it_should_be_is_refused_and_named(what: str, tmp_path: Path) -> None:
     held, why = refused()[what]
     made = registry(tmp_path / "r")
-    if why != "other things":  # what is said of a pack is never taken from whoever adds it
+    if (
+        why != "differs from what is recorded"
+    ):  # what is said of a pack is never taken from whoever adds it
         with pytest.raises(PackError, match=why):
             made.add(held.files, key("a"), now_s=START_S + 60)
         assert len(made.events()) == 1
