@@ -24,7 +24,7 @@ from tinyfin.release import judgement
 from tinyfin.release.bounds import wilks
 from tinyfin.release.paired import bins_of
 from tinyfin.results.release import RULES, Release
-from tinyfin.rollout.definition import Terminal, define
+from tinyfin.rollout.definition import Member, define
 from tinyfin.rollout.policy import Policy
 from tinyfin.training.workflow import train
 
@@ -140,7 +140,7 @@ def test_a_good_candidate_is_released(
         tmp_path / "model.tfpack",
         place / "parent",
         Policy(),
-        [Terminal("0" * 15 + "1", "")],
+        [Member("0" * 15 + "1", "", "a" * 16)],
     )
     assert campaign.promise.alerts_ratio == facts.alerts_ratio
     assert "<svg" in (tmp_path / "release.html").read_text()
