@@ -40,6 +40,7 @@ FIRST, LAST = date_of(bench.FIRST_DAY), date_of(bench.FIRST_DAY + DAYS - 1)
 @pytest.fixture(autouse=True)
 def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.chdir(ROOT)  # paths are in what is registered, and who is drawn follows from it
 
 
 NOW = dt.datetime.combine(FIRST - dt.timedelta(days=1), dt.time(12), dt.UTC)
@@ -47,7 +48,7 @@ NOW = dt.datetime.combine(FIRST - dt.timedelta(days=1), dt.time(12), dt.UTC)
 
 def plan(**changed: object) -> Plan:
     given = {"metric": "saturations", "smallest": 5.0, "days": DAYS, "first_day": FIRST}
-    packs = {arm: str(path) for arm, path in PACKS.items()}
+    packs = {arm: str(path.relative_to(ROOT)) for arm, path in PACKS.items()}
     return Plan.model_validate({**given, **packs, **changed})
 
 
@@ -108,7 +109,7 @@ def test_too_few_terminals_say_so(tmp_path: Path) -> None:
     found = read(lake, "lower")
     assert found.verdict in ("underpowered", "no difference")
     assert found.difference == 0
-    lake, arms = lake_with(tmp_path / "other", smallest=1.0)
+    lake, arms = lake_with(tmp_path / "other", smallest=1.5)
     same = dict.fromkeys(arms, "control")
     bench.take(lake, *history(same, DAYS + 1)[0])  # A/A: what the arms do is the same
     found = read(lake, "lower")
