@@ -202,6 +202,8 @@
  *     TFIN_FLASH_STATE              0u        bytes of a half of the state log, whole pages
  *     TFIN_FLASH_AUDIT              0u        bytes of the audit log, two whole pages or more
  *     TFIN_STATE_LOG                unset     the terminal application keeps what it has learned
+ *     TFIN_SHADOW_STATE             unset     it has memory for a second state: a pack with another
+ *                                             feature program runs in shadow
  *     TFIN_SEALED                   unset     the terminal application opens sealed packs, seals
  *                                             images of its state
  *     TFIN_SEALED_ONLY              unset     it takes no other pack and gives no other image
