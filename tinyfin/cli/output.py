@@ -188,7 +188,8 @@ def _stamp(path: str | Path) -> tuple[int, int, int]:
 
 def emit(result: Mapping[str, object], as_json: bool, text: str) -> None:
     """Print a command's result: ``result`` as JSON, or ``text`` for people."""
-    recording.emitted(result, click.get_current_context().params)
+    if (context := click.get_current_context(silent=True)) is not None:
+        recording.emitted(result, context.params)
     if as_json:
         click.echo(json_safe(json.dumps(result, indent=2, ensure_ascii=False, default=_plain)))
     else:
