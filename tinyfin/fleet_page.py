@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tinyfin.fleet.drift import NOT_YET, FleetDrift, drift_of
-from tinyfin.fleet.drift_page import precision_rows
+from tinyfin.fleet.drift_page import precision_rows, score_figure
 from tinyfin.fleet.lake import date_of
 from tinyfin.fleet.monitors import ALL, FleetCounts, read_counts
+from tinyfin.fleet.publish import LEAST_TERMINALS
 from tinyfin.fleet.requests import requests_of
 from tinyfin.fleet.tables import day_of
 from tinyfin.fleet.views import connect
@@ -26,10 +27,8 @@ from tinyfin.rollout.members import Stage
 from tinyfin.rollout.page import picture
 from tinyfin.rollout.store import Campaign, Entry
 
-__all__ = ["FEWEST", "WEEKS", "alerts_per_thousand", "render"]
+__all__ = ["WEEKS", "alerts_per_thousand", "render"]
 
-FEWEST = 5
-"""Terminals in a cell; of fewer it says so, and not how many."""
 WEEKS = 12
 _WEEK_DAYS = 7
 _MARKS = {State.DONE: "✓", **dict.fromkeys(STOPPED, "✗"), State.INCONCLUSIVE: "?"}
@@ -44,7 +43,7 @@ def render(sources: Sources) -> str:
     found, day = figures_of(sources), sources.day
     campaigns = list(_campaigns(sources, day))
     drifts = [drift_of(sources.lake, pack, day, sources.strata) for pack in sources.packs]
-    silent = sum(v for place, v in found.rows("terminals_silent").items() if "3" in place)
+    silent = sum(v for (_, days), v in found.rows("terminals_silent").items() if days == "3")
     terminals = sum(found.rows("terminals").values())
     moved = sum(one.drifted for drift in drifts for one in drift.strata)
     halted = [one.definition.name for one, _, now in campaigns if now in STOPPED]
@@ -119,7 +118,13 @@ def _section(ident: str, title: str, blocks: Sequence[Block], command: str) -> P
 
 
 def _few(value: float) -> str:
-    return "-" if not value else f"under {FEWEST}" if value < FEWEST else count(value)
+    return (
+        "-"
+        if not value
+        else f"under {LEAST_TERMINALS}"
+        if value < LEAST_TERMINALS
+        else count(value)
+    )
 
 
 def _terminals(found: Figures) -> list[Block]:
@@ -188,21 +193,9 @@ def _drift(found: FleetDrift) -> list[Block]:
         f"Pack {found.pack[:8]}: stability index of the newest 7 days against the first 28; "
         f"{_DRIFTED} has drifted, {_UNKNOWN} cannot be said"
     )
-    series = {
-        name: [NAN if (x := day.get(name)) is None else x for day in found.score_by_day.values()]
-        for name in sorted({one.of for one in found.comparable})
-    }
     return [
         table(caption, ["histogram", *by], rows),
-        lines_figure(
-            f"score_{found.pack[:8]}",
-            "Stability index of the score",
-            [day[5:] for day in found.score_by_day],
-            series,
-            {"limit": 0.1},
-            "population stability index",
-            "The score of each stratum, day by day.",
-        ),
+        score_figure(found, f"score_{found.pack[:8]}"),
     ]
 
 

@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from tinyfin.errors import InputError
 from tinyfin.http_deadlines import impatient
 
-__all__ = ["Listening", "configured", "known_hosts", "serve"]
+__all__ = ["Listening", "configured", "known_hosts", "require_both_sides", "serve"]
 
 _KEEP_ALIVE_S = 60
 _ENDING_S = 10
@@ -74,6 +74,19 @@ class _Server(uvicorn.Server):
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+
+
+def require_both_sides(where: Listening, what: str) -> None:
+    """Raises InputError when a service would listen to other machines without certificates of both
+    sides; ``what``: it says what they do over TLS alone."""
+    given = [where.certificate, where.key, where.client_ca]
+    if any(given) and not all(given):
+        raise InputError("TLS needs all of --certificate, --certificate-key and --client-ca")
+    if not all(given) and where.host not in ("127.0.0.1", "::1", "localhost"):
+        raise InputError(
+            f"{where.host}: {what} over TLS alone; give --certificate, --certificate-key and "
+            "--client-ca, or listen on 127.0.0.1 behind a proxy that has them"
+        )
 
 
 def configured(

@@ -8,7 +8,9 @@ import http.server
 import json
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ from tests.support import fleet as bench
 from tests.support import registries
 from tests.support.cli import tinyfin, tinyfin_json
 from tests.support.process import ROOT
+from tinyfin.errors import InputError
 from tinyfin.fleet import durable
 from tinyfin.fleet.lake import Lake, day_number, newest_day
 from tinyfin.fleet.monitors import OTHERS
@@ -278,3 +281,34 @@ def test_the_verb(calm: SimpleNamespace, tmp_path: Path) -> None:
     assert json.loads((setup / "grafana.json").read_text()) == board()
     wrong = tinyfin("fleet", "metrics", calm.lake.path, "--out", "a.txt", code=2)
     assert "end in .prom" in wrong.stderr
+
+
+def test_they_are_served_and_looked_at_again(tmp_path: Path) -> None:
+    lake = bench.new_lake(tmp_path / "lake")
+    first, *more = bench.fleet(6, 2)
+    bench.take(lake, first)
+    words = ["fleet", "metrics", lake.path, "--http", "127.0.0.1:0", "--every", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tinyfin", *map(str, words)], stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        url = running.stdout.readline().split()[-1]
+
+        def reports() -> float:
+            got = httpx.get(url, trust_env=False, timeout=60)
+            assert got.headers["content-type"].startswith("text/plain; version=")
+            return series(got.content)["tinyfin_lake_reports",]
+
+        assert reports() == 1
+        bench.take(lake, *more)
+        eventually(lambda: reports() == 12, reports)
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(DEADLINE_S) == 0
+    said = tinyfin("fleet", "metrics", lake.path, "--http", "0.0.0.0:0", code=3).stderr
+    assert "other machines are answered over TLS alone" in said
+
+
+def test_too_many_packs_are_refused(sources: Sources) -> None:
+    many = dataclasses.replace(sources, packs=[*sources.packs] * (MOST_PACKS + 1))
+    with pytest.raises(InputError, match="give at most 4"):
+        exposed(many)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.fleet.conftest import TERMINALS
 from tests.fleet.test_metrics import LAST, sources
 from tests.support.cli import tinyfin_json
 from tests.support.process import ROOT
@@ -132,6 +133,15 @@ def test_states_have_words_and_marks(html: str) -> None:
     assert "… approved" in html
     assert re.search(r"drifted, - cannot be said", html)
     assert "under 5" in html  # the one terminal that the inventory has not
+
+
+def test_a_stratum_may_be_called_as_a_number_of_days(sources: Sources) -> None:
+    """Its terminals are silent no more than the others."""
+    threes = dataclasses.replace(sources, strata=dict.fromkeys(sources.strata or {}, "3"))
+    late = dataclasses.replace(threes, packs=(), day=LAST + 12)
+    found = re.search(r"silent for three days\D*(\d+)", render(late))
+    assert found is not None
+    assert int(found[1]) == TERMINALS
 
 
 def test_alerts_are_counted_as_the_monitors_do(calm: SimpleNamespace) -> None:

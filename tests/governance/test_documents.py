@@ -100,12 +100,13 @@ def test_a_row_without_evidence_is_a_gap(made: Registry, tmp_path: Path) -> None
 def test_the_same_bytes_elsewhere(made: Registry, tmp_path: Path) -> None:
     """In another folder, time zone, locale and order of hashes."""
     found = []
-    for number, zone, seed in ((1, "UTC", "1"), (2, "Pacific/Apia", "2")):
+    elsewhere = ((1, "UTC", "C", "1"), (2, "Pacific/Apia", "C.UTF-8", "2"))
+    for number, zone, locale, seed in elsewhere:
         place = tmp_path / f"from{number}"
         place.mkdir()
         command = [sys.executable, "-m", "tinyfin", "governance", "out"]
         more = ["--registry", str(made.path), "--at", "2026-11-03"]
-        env = {**os.environ, "TZ": zone, "LC_ALL": "C", "PYTHONHASHSEED": seed}
+        env = {**os.environ, "TZ": zone, "LC_ALL": locale, "PYTHONHASHSEED": seed}
         subprocess.run([*command, *more], cwd=place, env=env, check=True, timeout=300)
         found.append({one.name: one.read_bytes() for one in (place / "out").iterdir()})
     assert found[0] == found[1]
@@ -153,8 +154,10 @@ def test_settings_that_do_not_fit_are_refused(
 
 def test_roles_are_those_of_the_policy(tmp_path: Path) -> None:
     one = policy("a", "b", "c")
+    one.persons[1].signs = ["candidate.*"]  # as a machine's key has
     one.persons[2].signs = ["approved", "policy"]
     found = registries.registry(tmp_path / "registry", one)
     shown = {role.name: role.signs for role in build(found, None, Settings()).roles}
     assert shown["c"] == ["approved", "policy"]
+    assert shown["b"] == ["candidate.requested", "candidate.answered"]
     assert "released" in shown["a"]

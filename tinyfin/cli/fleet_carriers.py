@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,6 @@ from tinyfin.cli.output import emit, json_option, note
 
 if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
-    from tinyfin.fleet.secrets import ReportKeys
 
 __all__ = [
     "FILE",
@@ -27,6 +26,7 @@ __all__ = [
     "open_lake_argument",
     "pull",
     "push",
+    "repeated",
     "serve",
 ]
 
@@ -111,12 +111,13 @@ def serve(
     --client-ca both sides show certificates; without, only this machine is listened to.
     """
     from tinyfin.fleet.admission import Admission
+    from tinyfin.fleet.ingest import ingest
 
     if sum(x is not None for x in (http, mqtt, kafka)) != 1:
         raise click.UsageError("give one of --http, --mqtt, --kafka")
     keys = lake.report_keys(keys_path)
     admission = Admission(lake, keys)
-    with _merging(lake, keys, merge_s):
+    with repeated(lambda: ingest(lake, keys), merge_s, f"{lake.path}: not merged", at_end=True):
         if kafka is not None:
             from tinyfin.fleet.kafka import read_settings, take_reports
 
@@ -163,22 +164,24 @@ def _refused(message: str) -> None:
 
 
 @contextmanager
-def _merging(lake: Lake, keys: ReportKeys, every_s: float) -> Iterator[None]:
-    """Merge the inbox at intervals, and once more at the end."""
+def repeated(
+    work: Callable[[], object], every_s: float, failed: str, at_end: bool
+) -> Iterator[None]:
+    """Do ``work`` at intervals while the block runs, and once more ``at_end``; what fails is said
+    as ``failed`` and tried again. 0 s: never."""
     from tinyfin.errors import TinyfinError
-    from tinyfin.fleet.ingest import ingest
 
     over = threading.Event()
 
-    def merge() -> None:
+    def once() -> None:
         try:
-            ingest(lake, keys)
+            work()
         except (TinyfinError, OSError) as error:
-            note(f"WARNING: {lake.path}: not merged, tried again later: {error}")
+            note(f"WARNING: {failed}, tried again later: {error}")
 
     def loop() -> None:
         while not over.wait(every_s):
-            merge()
+            once()
 
     worker = threading.Thread(target=loop, daemon=True)
     if every_s:
@@ -189,7 +192,8 @@ def _merging(lake: Lake, keys: ReportKeys, every_s: float) -> Iterator[None]:
         over.set()
         if every_s:
             worker.join()
-            merge()
+            if at_end:
+                once()
 
 
 @click.command("pull")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tinyfin.fleet.lake import Lake
     from tinyfin.pack.container import Pack
 
-__all__ = ["answer", "drift", "requests"]
+__all__ = ["answer", "drift", "inventory_option", "requests"]
 
 
 class _Look(NamedTuple):
@@ -49,6 +49,11 @@ def _look(
     return _Look(lake, pack, day, strata, pack_path)
 
 
+inventory_option = click.option(
+    "--inventory",
+    type=FILE,
+    help="CSV: terminal, its id, and further columns, whose values make strata.",
+)
 _looking = as_one(
     "at",
     _look,
@@ -60,11 +65,7 @@ _looking = as_one(
         required=True,
         help="The run folder or .tfpack that terminals run.",
     ),
-    click.option(
-        "--inventory",
-        type=FILE,
-        help="CSV: terminal, its id, and further columns, whose values make strata.",
-    ),
+    inventory_option,
     click.option(
         "--as-of",
         type=click.DateTime(["%Y-%m-%d"]),

@@ -5,28 +5,32 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tinyfin.cli.fleet_carriers import FILE, address, lake_argument
-from tinyfin.cli.output import as_one, claim, emit, json_option, note
+from tinyfin.cli.fleet_campaign import default_url, store_option
+from tinyfin.cli.fleet_carriers import FILE, address, open_lake_argument, repeated
+from tinyfin.cli.fleet_drift import inventory_option
+from tinyfin.cli.output import as_one, claim, emit, json_option
 from tinyfin.cli.trust import public_key_option
 from tinyfin.optional_packages import require
 
 if TYPE_CHECKING:
+    from tinyfin.fleet.lake import Lake
+    from tinyfin.http_server import Listening
     from tinyfin.prometheus.figures import Sources
 
 __all__ = ["fleet_page", "metrics"]
 
-_STEP_S = 0.5
+_DEADLINE_S = 10.0
+_MOST = 100
+"""Connections."""
 
 
 def _sources(
-    lake: Path,
+    lake: Lake,
     packs: tuple[Path, ...],
     inventory: Path | None,
     campaigns: bool,
@@ -36,19 +40,18 @@ def _sources(
     public_keys: tuple[Path, ...],
 ) -> Sources:
     require(["duckdb", "scipy", "sqlalchemy"], "for the figures of a fleet")
-    from tinyfin.fleet.lake import Lake, day_number
+    from tinyfin.fleet.lake import day_number
     from tinyfin.fleet.monitors import read_strata
     from tinyfin.prometheus.figures import Sources
     from tinyfin.registry.contents import opened_in_service
     from tinyfin.registry.registry import Registry
     from tinyfin.rollout.store import Store
 
-    opened = Lake(lake)
-    store = url or (f"sqlite:///{opened.path / 'campaigns.sqlite'}" if campaigns else None)
+    store = url or (default_url(lake) if campaigns else None)
     return Sources(
-        opened,
+        lake,
         [opened_in_service(pack, public_keys) for pack in packs],
-        None if inventory is None else read_strata(opened, inventory),
+        None if inventory is None else read_strata(lake, inventory),
         None if store is None else Store(store),
         None if folder is None else Registry(folder),
         None if as_of is None else day_number(as_of.date()),
@@ -58,7 +61,7 @@ def _sources(
 _sourced = as_one(
     "sources",
     _sources,
-    lake_argument,
+    open_lake_argument,
     click.option(
         "--pack",
         "packs",
@@ -66,13 +69,11 @@ _sourced = as_one(
         multiple=True,
         help="A run folder or .tfpack in service: also drift, precision and recall.",
     ),
-    click.option(
-        "--inventory", type=FILE, help="CSV: terminal, its id, and columns that make strata."
-    ),
+    inventory_option,
     click.option(
         "--campaigns", is_flag=True, help="Also campaigns, of campaigns.sqlite in the lake."
     ),
-    click.option("--store", "url", envvar="TINYFIN_CAMPAIGNS", help="Their database, if another."),
+    store_option,
     click.option(
         "--registry",
         "folder",
@@ -131,12 +132,14 @@ def metrics(
         return
     if out_path is not None and out_path.suffix != ".prom":
         raise click.UsageError(f"--out {out_path}: the collector reads names that end in .prom")
-    require(["prometheus_client"], "for metrics")
+    require(["prometheus_client", "starlette", "uvicorn"], "for metrics")
     from tinyfin.prometheus.figures import exposed
 
     if http is not None:
-        tls = (certificate, certificate_key, authorities)
-        _serve(sources, http, every_s, tls, as_json)
+        from tinyfin.http_server import Listening
+
+        where = Listening(*address(http), certificate, certificate_key, authorities)
+        _serve(sources, where, every_s, as_json)
         return
     text = exposed(sources)
     if out_path is None:
@@ -184,61 +187,32 @@ def _set_up(folder: Path, as_json: bool) -> None:
     emit({"files": sorted(texts)}, as_json, f"{folder}: {', '.join(sorted(texts))}")
 
 
-def _serve(
-    sources: Sources,
-    http: str,
-    every_s: float,
-    tls: tuple[Path | None, Path | None, Path | None],
-    as_json: bool,
-) -> None:
+def _serve(sources: Sources, where: Listening, every_s: float, as_json: bool) -> None:
     """Answer with the newest figures; a look that fails is tried again, and what was found before
     grows old, which TinyfinFiguresOld says."""
-    import ssl
+    from prometheus_client import CONTENT_TYPE_LATEST
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
 
-    from prometheus_client import start_http_server
-    from prometheus_client.core import Metric
-    from prometheus_client.registry import Collector, CollectorRegistry
+    from tinyfin.http_server import configured, require_both_sides, serve
+    from tinyfin.prometheus.figures import exposed
 
-    from tinyfin.errors import BenchError, InputError, TinyfinError
-    from tinyfin.prometheus.figures import collected
+    require_both_sides(where, "other machines are answered")
+    newest = exposed(sources)
 
-    host, port = address(http)
-    if any(tls) and not all(tls):
-        raise InputError("TLS needs all of --certificate, --certificate-key and --client-ca")
-    if not all(tls) and host not in ("127.0.0.1", "::1", "localhost"):
-        raise InputError(
-            f"{host}: other machines are answered over TLS alone; give --certificate, "
-            "--certificate-key and --client-ca, or listen on 127.0.0.1 behind a proxy"
-        )
-    newest = collected(sources)
+    def look() -> None:
+        nonlocal newest
+        newest = exposed(sources)
 
-    class Newest(Collector):
-        def collect(self) -> list[Metric]:
-            return list(newest.collect())
+    async def answer(_: Request) -> Response:
+        return Response(newest, media_type=CONTENT_TYPE_LATEST)
 
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(Newest())
-    certificate, key, authorities = (None if path is None else str(path) for path in tls)
-    try:
-        server, thread = start_http_server(
-            port, host, registry, certificate, key, authorities, client_auth_required=all(tls)
-        )
-    except (OSError, ssl.SSLError) as error:
-        raise BenchError(f"{http}: cannot be listened to: {error}") from error
-    scheme = "https" if certificate else "http"
-    text = f"figures at {scheme}://{host}:{server.server_port}/metrics"
-    emit({"serving": text}, as_json, text)
-    due = time.monotonic() + every_s
-    try:
-        while thread.is_alive():
-            threading.Event().wait(_STEP_S)
-            if time.monotonic() < due:
-                continue
-            try:
-                newest = collected(sources)
-            except (TinyfinError, OSError) as error:
-                note(f"WARNING: {sources.lake.path}: not looked at, tried again later: {error}")
-            due = time.monotonic() + every_s
-    finally:
-        server.shutdown()
-        server.server_close()
+    def announce(at: str) -> None:
+        text = f"figures at {at}/metrics"
+        emit({"serving": text}, as_json, text)
+
+    config = configured(Starlette(routes=[Route("/metrics", answer)]), where, _DEADLINE_S, _MOST)
+    with repeated(look, every_s, f"{sources.lake.path}: not looked at", at_end=False):
+        serve(config, where, announce)

@@ -20,7 +20,7 @@ from tinyfin import __version__, progress
 from tinyfin.cli.recording import LINEAGE, Call
 from tinyfin.errors import InputError, TinyfinError
 
-__all__ = ["event", "told", "without_secrets"]
+__all__ = ["event", "reported", "without_secrets"]
 
 _SPEC = "https://openlineage.io/spec/"
 _CORE = f"{_SPEC}2-0-2/OpenLineage.json#/$defs/"
@@ -31,7 +31,7 @@ Json: TypeAlias = dict[str, object]
 
 
 @contextmanager
-def told(call: Call, place: str) -> Iterator[None]:
+def reported(call: Call, place: str) -> Iterator[None]:
     """START now, and how it ended at the end of the block, to a file or URL. Raises InputError for
     a file that cannot be written; a server that is away, and what fails at the end, is a warning:
     the work counts."""

@@ -65,9 +65,9 @@ def recorded(words: Sequence[str]) -> Iterator[None]:
             return
         call = Call(" ".join(verbs[0]), words)
         if verbs[0] in _LINEAGE and (place := os.environ.get(LINEAGE)):
-            from tinyfin.cli.lineage import told
+            from tinyfin.cli.lineage import reported
 
-            stack.enter_context(told(call, place))
+            stack.enter_context(reported(call, place))
         if verbs[0] in _TRACED and (place := os.environ.get(TRACES)):
             from tinyfin.cli.traces import traced
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from tinyfin.fleet.drift import NOT_YET, FleetDrift, HistogramDrift
 from tinyfin.monitoring.blocks import lines_figure
-from tinyfin.pages.blocks import Block, count, fixed, number, spread, table
+from tinyfin.pages.blocks import Block, Figure, count, fixed, number, spread, table
 from tinyfin.pages.render import Headline, PageSection, page
 from tinyfin.results.facts import NAN
 from tinyfin.training.terminal_drift import LEAST_INDEX
 
-__all__ = ["precision_rows", "render"]
+__all__ = ["precision_rows", "render", "score_figure"]
 
 _MOST = 100
 """Histograms of terminals that are listed."""
@@ -21,21 +21,6 @@ def render(found: FleetDrift) -> str:
     """The HTML."""
     moved = [one for one in found.strata if one.drifted]
     by_chance = f"{found.expected_by_chance:.1f} by chance"
-    strata = {name for day in found.score_by_day.values() for name in day}
-    series = {
-        name: [NAN if (x := day.get(name)) is None else x for day in found.score_by_day.values()]
-        for name in sorted(strata)
-    }
-    score = lines_figure(
-        "score",
-        "Stability index of the score",
-        [*found.score_by_day],
-        series,
-        {"limit": LEAST_INDEX},
-        "population stability index",
-        "The newest 7 days of each stratum against the first 28 days of its terminals under the "
-        "pack.",
-    )
     return page(
         f"Fleet: drift of pack {found.pack[:8]}",
         subtitle=f"{found.terminals:,} terminals, up to {found.as_of}",
@@ -52,13 +37,31 @@ def render(found: FleetDrift) -> str:
             *((name, f"{shown[0]}; {shown[1]}") for name, *shown in precision_rows(found)),
         ],
         sections=[
-            PageSection("score", "Score by day", [score]),
+            PageSection("score", "Score by day", [score_figure(found)]),
             PageSection("strata", "Strata", [_table("Each against its past", found.comparable)]),
             PageSection(
                 "terminals", "Terminals", [_table("Those that differ", found.drifts[:_MOST])]
             ),
         ],
         facts_file="the output of tinyfin fleet drift --json",
+    )
+
+
+def score_figure(found: FleetDrift, ident: str = "score") -> Figure:
+    """The stability index of the score, day by day, of each stratum that can be compared."""
+    series = {
+        name: [NAN if (x := day.get(name)) is None else x for day in found.score_by_day.values()]
+        for name in sorted({one.of for one in found.comparable})
+    }
+    return lines_figure(
+        ident,
+        "Stability index of the score",
+        [*found.score_by_day],
+        series,
+        {"limit": LEAST_INDEX},
+        "population stability index",
+        "The newest 7 days of each stratum against the first 28 days of its terminals under the "
+        "pack.",
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinyfin.errors import InputError
 from tinyfin.field.report import MOST_BYTES
 from tinyfin.fleet.admission import Admission, Refused, Why
 
@@ -73,14 +72,7 @@ def configuration(
     """What :func:`tinyfin.http_server.serve` answers with at ``where``. Raises
     InputError when it is to listen to other machines without TLS and client certificates, or a file
     of these is wrong."""
-    from tinyfin.http_server import configured
+    from tinyfin.http_server import configured, require_both_sides
 
-    given = [where.certificate, where.key, where.client_ca]
-    if any(given) and not all(given):
-        raise InputError("TLS needs all of --certificate, --certificate-key and --client-ca")
-    if not all(given) and where.host not in ("127.0.0.1", "::1", "localhost"):
-        raise InputError(
-            f"{where.host}: reports come from other machines over TLS alone; give --certificate, "
-            "--certificate-key and --client-ca, or listen on 127.0.0.1 behind a proxy that has them"
-        )
+    require_both_sides(where, "reports come from other machines")
     return configured(application(admission, deadline_s), where, deadline_s, _MOST_CONNECTIONS)

@@ -14,24 +14,20 @@ from pydantic import Field, ValidationError
 from tinyfin.config.toml import read_toml
 from tinyfin.documents import Document, Facts, first_fault
 from tinyfin.errors import InputError
+from tinyfin.fleet import requests
+from tinyfin.registry.events import KINDS
 from tinyfin.registry.export import RegistryExport, export
 from tinyfin.registry.registry import Registry
 from tinyfin.registry.state import Mark
+from tinyfin.rollout import registered
 from tinyfin.text import one_line
 
 __all__ = ["Governance", "Settings", "build", "pages", "read_settings"]
 
-_SIGNED = (
-    "added",
-    "validated",
-    "approved",
-    "released",
-    "promoted",
-    "halted",
-    "retired",
-    "policy",
-    "revoked",
-)
+_DECLARED = (requests.ASKED, requests.ANSWERED, registered.APPROVED, *registered.SIGNED.values())
+_BEHIND = ("policy", "revoked", *_DECLARED)
+_SIGNED = (*(kind for kind in KINDS if kind not in ("opened", *_BEHIND)), *_BEHIND)
+"""Kinds of events that a person may sign: of the registry, of requests, of campaigns."""
 _GAP = "**gap**"
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pyarrow as pa
 
 from tinyfin import optional_packages
+from tinyfin.errors import InputError
 from tinyfin.field.report import COUNTERS
 from tinyfin.fleet.drift import FleetDrift, drift_of
 from tinyfin.fleet.lake import Lake
@@ -32,18 +33,8 @@ from tinyfin.rollout.store import Store
 if TYPE_CHECKING:
     import duckdb
     from prometheus_client.core import Metric
-    from prometheus_client.registry import CollectorRegistry
 
-__all__ = [
-    "FAMILIES",
-    "MOST_PACKS",
-    "MOST_STRATA",
-    "Figures",
-    "Sources",
-    "collected",
-    "exposed",
-    "figures_of",
-]
+__all__ = ["FAMILIES", "MOST_PACKS", "MOST_STRATA", "Figures", "Sources", "exposed", "figures_of"]
 
 MOST_PACKS = 4
 """Those of most terminals now, and those that are asked about; others together are ``other``."""
@@ -150,7 +141,7 @@ class Figures:
         """Of a family, by the values of its labels."""
         return self._values[name]
 
-    def metrics(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Metric]:
         """As :mod:`prometheus_client` takes them."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
@@ -164,33 +155,22 @@ class Figures:
                 yield family
 
 
-def collected(sources: Sources) -> CollectorRegistry:
-    """The figures as they are now, for :mod:`prometheus_client` to expose. Raises ToolError without
-    the packages, InputError when something cannot be read."""
+def exposed(sources: Sources) -> bytes:
+    """The figures as they are now, in Prometheus' text format. Raises ToolError without the
+    packages, InputError when something cannot be read."""
     optional_packages.require(["prometheus_client"], "for metrics")
-    from prometheus_client.registry import Collector, CollectorRegistry
-
-    found = figures_of(sources)
-
-    class Found(Collector):
-        def collect(self) -> Iterator[Metric]:
-            return found.metrics()
+    from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Found())
-    return registry
-
-
-def exposed(sources: Sources) -> bytes:
-    """The figures in Prometheus' text format."""
-    from prometheus_client import generate_latest
-
-    return generate_latest(collected(sources))
+    registry.register(figures_of(sources))
+    return generate_latest(registry)
 
 
 def figures_of(sources: Sources) -> Figures:
-    """All figures. Raises as :func:`collected`."""
+    """All figures. Raises as :func:`exposed`."""
     optional_packages.require(["duckdb", "scipy", "sqlalchemy"], "for the figures of a fleet")
+    if len(sources.packs) > MOST_PACKS:
+        raise InputError(f"{len(sources.packs)} packs are asked about; give at most {MOST_PACKS}")
     begun = time.monotonic()
     now = dt.datetime.now(dt.UTC)
     day = (now - _EPOCH).days if sources.day is None else sources.day
@@ -246,7 +226,7 @@ def _kept(
             [ALL, OTHERS],
         ).fetchall()
         names = dict.fromkeys((*first, *(row[0] for row in rows)))
-        kept.append(frozenset(list(names)[: max(most, len(first))]))
+        kept.append(frozenset(list(names)[:most]))
     return kept[0], kept[1]
 
 

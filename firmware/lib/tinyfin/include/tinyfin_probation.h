@@ -87,12 +87,12 @@ int tfin_probation_shadow(tfin_probation *probation, tfin_engine *running,
 int tfin_probation_trial(tfin_probation *probation, tfin_engine *running);
 
 /* The same for a pack with another feature program, which needs a state of its own: `own` is an
- * engine with `candidate` open, in memory of its own, and not begun. The library is to be compiled
- * with TFIN_SHADOW_STATE. From then on it gets what
- * `running` gets, right after it: each event that was scored, from the first one on whose verdict
- * has not the flag CLOCK; each outcome; each notice that `running` has taken; and what sets its
- * clock, erases a card or resets it. Its scores are no advice. When `own` has a state that begins
- * again, begin the probation again, too: an image counts what that state has not seen.
+ * engine with `candidate` open, in memory of its own, and not begun. Compile the library with
+ * TFIN_SHADOW_STATE. From then on `own` gets what `running` gets, right after it: each event that
+ * was scored, from the first one on whose verdict has not the flag CLOCK; each outcome; each notice
+ * that `running` has taken; and what sets its clock, erases a card or resets it. Its scores are no
+ * advice. When the state of `own` begins again, begin the probation again, too: its image counts
+ * events that the new state has not seen.
  *
  *   [example]
  *   static tfin_engine own;
@@ -115,8 +115,8 @@ int tfin_probation_trial(tfin_probation *probation, tfin_engine *running);
  *   [/example]
  *
  * tfin_probation_possible_apart: whether `candidate`, as above, has another feature program, bounds
- * and a network, and was released to replace a pack with this model; 1 or 0. How much memory it
- * needs is for who gives it to look at.
+ * and a network, and was released to replace a pack with this model; 1 or 0. tfin_bind says whether
+ * the memory suffices.
  * tfin_probation_apart: TFIN_E_ARGUMENT, also for two engines in one memory; TFIN_E_CLOSED;
  * TFIN_E_SECTION, TFIN_E_NO_MODEL, TFIN_E_MODEL as tfin_probation_shadow.
  * tfin_probation_count_apart: as tfin_probation_count. An event at which `own` is COLD is not
